@@ -1,0 +1,77 @@
+"""`accounts`: who may log in; works with and without a running gateway."""
+
+import asyncio
+import getpass
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.database import open_database
+from engine.settings import read_environment
+from web import accounts as store
+
+accounts = typer.Typer(help="Who may log in, with which role.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The account's name.")]
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+
+
+def _with_database(call: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
+    async def go() -> Any:
+        settings = read_environment()
+        settings.data.mkdir(parents=True, exist_ok=True)
+        engine = open_database(settings.database)
+        try:
+            await store.create_tables(engine)
+            return await call(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(go())
+
+
+def _password(from_stdin: bool) -> tuple[str, bool]:
+    """Return the password, and whether it was made here: then it is shown."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n"), False
+    if sys.stdin.isatty():
+        return getpass.getpass("Password: "), False
+    return secrets.token_urlsafe(12), True
+
+
+@accounts.command("add")
+def add(name: Name, role: Annotated[str, typer.Option(help="viewer, employee, manager or admin.")], password_stdin: FromStdin = False) -> None:
+    """Add an account; without a terminal and --password-stdin a password is made and printed."""
+    password, made = _password(password_stdin)
+    _with_database(lambda engine: store.add_account(engine, name, role, password, by="command line"))
+    typer.echo(f"account {name} ({role}) added" + (f", password {password}" if made else ""))
+
+
+@accounts.command("list")
+def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print all accounts."""
+    found = _with_database(store.list_accounts)
+    if json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    for account in found:
+        typer.echo(f"{account.name:24} {account.role}")
+
+
+@accounts.command("remove")
+def remove(name: Name) -> None:
+    """Remove an account; its tokens stop working within seconds."""
+    _with_database(lambda engine: store.remove_account(engine, name, by="command line"))
+    typer.echo(f"account {name} removed")
+
+
+@accounts.command("password")
+def password(name: Name, password_stdin: FromStdin = False) -> None:
+    """Set an account's password."""
+    text, made = _password(password_stdin)
+    _with_database(lambda engine: store.set_password(engine, name, text, by="command line"))
+    typer.echo(f"account {name}: password set" + (f", {text}" if made else ""))

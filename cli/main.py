@@ -1,0 +1,36 @@
+"""The command line: `millstream COMMAND`. Exit codes: 0 done, 1 findings, 2 usage, 3 environment."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from cli.accounts import accounts
+from cli.flows import graph, lint, test
+from cli.processes import run, worker
+from cli.reference import explain, list_kinds, schema
+from engine.errors import MillstreamError
+
+
+class Commands(typer.core.TyperGroup):
+    """Turns our exceptions into a line and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except MillstreamError as fault:
+            typer.echo(f"millstream: {fault}", err=True)
+            sys.exit(fault.exit_code)
+
+
+app = typer.Typer(
+    cls=Commands, help="Run dataflows that are declared in YAML.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run, "lint": lint, "test": test, "list": list_kinds, "explain": explain, "schema": schema, "graph": graph,
+}  # fmt: skip
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.command("worker", hidden=True)(worker)
+app.add_typer(accounts, name="accounts")

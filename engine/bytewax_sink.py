@@ -1,0 +1,43 @@
+"""The one Bytewax sink of a worker: it hands chunks to the outlet's lanes and snapshots when all is durable."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from engine.errors import EnvironmentFault
+from engine.outlet import Outlet
+
+
+class OutletPartition(StatefulSinkPartition[Any, bytes]):
+    """`write_batch` queues, `snapshot` waits: an epoch ends only when its rows are durable."""
+
+    def __init__(self, outlet: Outlet, patience: Callable[[], float | None]) -> None:
+        self._outlet, self._patience = outlet, patience
+
+    def write_batch(self, items: list[tuple[str, list[Any]]]) -> None:
+        for port, chunk in items:
+            self._outlet.put(port, chunk)
+
+    def snapshot(self) -> bytes:
+        while not self._outlet.flush(1.0):
+            patience = self._patience()
+            if patience is not None and patience <= 0:
+                raise EnvironmentFault("stopped before everything was written; it is processed again at the next start")
+        return self._outlet.snapshot()
+
+
+class OutletSink(FixedPartitionedSink[Any, bytes]):
+    """Builds the one partition of the outlet."""
+
+    def __init__(self, outlet: Outlet, patience: Callable[[], float | None], restored: Callable[[], None]) -> None:
+        self._outlet, self._patience, self._restored = outlet, patience, restored
+
+    def list_parts(self) -> list[str]:
+        return ["outlet"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> OutletPartition:
+        if resume_state:
+            self._outlet.restore(resume_state)
+            self._restored()
+        return OutletPartition(self._outlet, self._patience)

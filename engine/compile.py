@@ -1,0 +1,83 @@
+"""Compile a plan to a Bytewax dataflow, and run it with recovery.
+
+    feed ─▶ stage ─┬─▶ select ─▶ stateful_batch over 16 shards ─▶ stage ─┬─▶ …
+                   └──────────────▶ outlet ◀─────────────────────────────┘
+
+What flows are chunks: lists of events for one port and shard. Uses `input`, `flat_map_batch`, `stateful_batch`,
+`merge`, `output` and `cli_main` of Bytewax 0.21.1.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow, Stream
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.run import cli_main
+
+from engine.keyed import Mark
+from engine.outputs import DEAD
+from engine.plan import KeyedPlan, Plan, Run
+
+Item = tuple[str, str, Any]
+
+
+class KeyedLogic(op.StatefulBatchLogic[Any, Any, bytes]):
+    """One shard of a keyed node as Bytewax sees it; an end of input keeps the state."""
+
+    def __init__(self, run: Run, keyed: KeyedPlan, number: int, snapshot: bytes | None) -> None:
+        self._shard = run.shard(keyed, str(number), snapshot)
+
+    def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
+        return self._shard.on_items(values), False
+
+    def snapshot(self) -> bytes:
+        return self._shard.snapshot()
+
+
+def dataflow(run: Run, source: Source[Any], sink: Sink[Any]) -> Dataflow:
+    """Return the Bytewax dataflow of a plan; step names are node names, since state hangs on them."""
+    plan = run.plan
+    flow = Dataflow(plan.flow.name)
+    stages = {"sources": op.flat_map_batch("sources", op.input("feed", flow, source), _source_stage(plan))}
+    for keyed in plan.keyed:
+        stages[keyed.node.name] = _keyed(run, keyed, stages)
+    ends = [op.flat_map_batch(f"{name}:ends", stage, _ends) for name, stage in stages.items()]
+    op.output("outlet", op.merge("ends", *ends) if len(ends) > 1 else ends[0], sink)
+    return flow
+
+
+def _source_stage(plan: Plan) -> Callable[[list[Any]], Iterable[Item]]:
+    def run_source(batch: list[Any]) -> list[Item]:
+        found: list[Item] = []
+        for item in batch:
+            found += plan.marks(plan.source, item.time) if isinstance(item, Mark) else plan.source.run(item)
+        return found
+
+    return run_source
+
+
+def _keyed(run: Run, keyed: KeyedPlan, stages: dict[str, Stream[Item]]) -> Stream[Item]:
+    name = keyed.node.name
+    streams = [stages[upstream] for upstream in keyed.upstream]
+    merged = op.merge(f"{name}:in", *streams) if len(streams) > 1 else streams[0]
+    chosen = op.flat_map_batch(f"{name}:select", merged, lambda batch: [(s, item) for port, s, item in batch if port == name])
+    numbers = iter(range(1 << 30))
+    out = op.stateful_batch(name, chosen, lambda snapshot: KeyedLogic(run, keyed, next(numbers), snapshot))
+    return op.flat_map_batch(f"{name}:stage", out, lambda batch: run.after(keyed, [item for _, item in batch]))
+
+
+def _ends(batch: list[Item]) -> list[tuple[str, tuple[str, Any]]]:
+    return [("outlet", (port, item)) for port, shard, item in batch if not shard or port == DEAD]
+
+
+def execute(flow: Dataflow, recovery: Path, epoch: timedelta) -> None:
+    """Run a dataflow in this thread until its source ends; recovery lies in a folder of its own."""
+    if not (recovery / "part-0.sqlite3").exists():
+        recovery.mkdir(parents=True, exist_ok=True)
+        init_db_dir(recovery, 1)
+    cli_main(flow, epoch_interval=epoch, recovery_config=RecoveryConfig(str(recovery)))

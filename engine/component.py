@@ -1,0 +1,248 @@
+"""The component class: a frozen model whose fields, docstrings and examples are its options, docs, schema and tests."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from engine.event import Event
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from engine.codegen import Code
+    from engine.flow import Flow, Node
+    from engine.outside import Outside
+    from engine.settings import MqttPlace
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """One example of a component: the options as YAML, what goes in, and what comes out of it."""
+
+    about: str
+    config: str
+    given: Sequence[dict[str, Any]] = ()
+    expect: Sequence[dict[str, Any]] = ()
+    side: dict[str, Sequence[dict[str, Any]]] = {}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What a component finds wrong with its own wiring; `option` is a path like `table` or `fields.device.max`."""
+
+    code: str
+    option: str
+    message: str
+    hint: str = ""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What is known of the place where a flow runs: the data folder, and the highest id of each table at first deploy."""
+
+    data: Path
+    highest: dict[str, int] = {}
+
+
+class Component(BaseModel):
+    """What a node does: its class is its configuration. Constructing never connects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
+
+    kind: ClassVar[str] = ""
+    section: ClassVar[str] = ""
+    shorthand: ClassVar[str] = ""
+    guarantee: ClassVar[str] = ""
+    examples: ClassVar[tuple[Example, ...]] = ()
+    outputs: ClassVar[dict[str, str]] = {}
+    fault_output: ClassVar[str] = "errors"
+
+    def check(self, flow: "Flow", node: "Node") -> Iterable[Problem]:
+        """Yield what is wrong with this node in its flow; never connects."""
+        return ()
+
+    def explain(self, fault: Exception, event: Event) -> Exception:
+        """Return what an exception on an event means in the terms of this component's options."""
+        return fault
+
+    def deployed(self, place: Place) -> "Component":
+        """Return the component as it runs at a place; in flow tests this is not called."""
+        return self
+
+    def implies(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return nodes that come with this one: section → name → node, as in YAML."""
+        return {}
+
+    @classmethod
+    def options(cls, value: Any) -> Any:
+        """Return the mapping of options that `kind: value` in a flow stands for."""
+        whole = len(cls.model_fields) == 1
+        if cls.shorthand and (whole or not isinstance(value, dict)):
+            return {cls.shorthand: value}
+        return {} if value is None else value
+
+
+class Arrival(msgspec.Struct, gc=False):
+    """One message as it came in, not yet decoded. `packet` is the MQTT packet id, 0 where there is none."""
+
+    payload: bytes
+    topic: str = ""
+    meta: dict[str, Any] | None = None
+    packet: int = 0
+    dup: bool = False
+
+
+class Reply(msgspec.Struct, gc=False):
+    """The answer of a flow to one request: an HTTP status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
+class Intake(Protocol):
+    """What a pushed source writes to: the durable inbox of its flow."""
+
+    flow: str
+    source: str
+    mqtt: "MqttPlace"
+
+    async def append(self, arrivals: Sequence[Arrival], *, expect_reply: bool = False) -> list[bytes]:
+        """Return the event ids once all are committed; raises Unavailable when the inbox is full or cannot write."""
+
+    def submit(self, arrivals: Sequence[Arrival], done: Callable[[BaseException | None], None]) -> None:
+        """Append without a task: `done` is called on the loop after the commit, with the error or None."""
+
+    def acknowledged(self, packets: Iterable[int]) -> None:
+        """Tell that the acknowledgements of these MQTT packets were written, so that their ids may come again."""
+
+    async def reply(self, event_id: bytes, timeout: float) -> Reply:
+        """Return what the flow answers to the event; raises TimeoutError after `timeout` seconds."""
+
+    def state(self, state: str, detail: str = "") -> None:
+        """Tell operations how the source is: connecting, connected, refused, stopped."""
+
+
+class Source(Component):
+    """Where events come in. A pushed source runs in the gateway and writes to the inbox before it acknowledges."""
+
+    section: ClassVar[str] = "sources"
+
+    async def run(self, intake: Intake) -> None:
+        """Receive until cancelled."""
+
+
+class RoutedSource(Source):
+    """A pushed source that is served by the gateway's HTTP port."""
+
+    def route(self) -> tuple[str, str, str | None]:
+        """Return method, path and the role that is asked for (None: anybody)."""
+        raise NotImplementedError
+
+    async def answer(self, request: "Request", intake: Intake) -> "Response":
+        """Take one request, answer it after the commit."""
+        raise NotImplementedError
+
+
+class ChannelSource(Source):
+    """A pushed source of what the clients of a channel send."""
+
+    def channel(self) -> str:
+        """Return the channel's name."""
+        raise NotImplementedError
+
+
+class Pull(msgspec.Struct):
+    """What a reader found: arrivals with their times (microseconds), where to go on, and when to look again."""
+
+    arrivals: list[tuple[int, Arrival]]
+    position: Any
+    wake_at: int | None = None
+    done: bool = False
+
+
+class Reader(Protocol):
+    """An open replayable source, read by the worker by position."""
+
+    def read(self, position: Any, now: int, limit: int) -> Pull:
+        """Return up to `limit` arrivals after `position` (None: from the start); never blocks."""
+
+    def close(self) -> None:
+        """Release what open() took."""
+
+
+class PulledSource(Source):
+    """A source that can be read again from a position: the worker reads it directly, without the inbox."""
+
+    def open(self) -> Reader:
+        """Open on the process that reads."""
+        raise NotImplementedError
+
+
+class Emit(Protocol):
+    """Where an operator puts its events."""
+
+    def __call__(self, event: Event, output: str = "") -> None:
+        """Send to the main output or to the side output with this name."""
+
+    def fault(self, event: Event, reason: str, values: dict[str, Any] | None = None) -> None:
+        """Send an event to the dead letters and to the fault output; nothing else is lost by it."""
+
+
+class Operator(Component):
+    """What happens to events on their way: a pure function, without clock, randomness or I/O."""
+
+    section: ClassVar[str] = "operators"
+
+
+class Stateless(Operator):
+    """An operator without memory. Give `apply`; the built-in ones give `code` and are inlined."""
+
+    def apply(self, event: Event, emit: Emit) -> None:
+        """Emit what comes out for one event; raise EventFault to send it to the dead letters."""
+        raise NotImplementedError
+
+    def code(self, code: "Code") -> bool:
+        """Write the operator into the generated function; False: call `apply` instead."""
+        return False
+
+
+S = TypeVar("S")
+
+
+class Stateful(Operator, Generic[S]):
+    """An operator with memory, one value of `state_type` a key. None forgets the key."""
+
+    state_type: ClassVar[Any] = Any
+
+    def on_event(self, state: S | None, event: Event, emit: Emit) -> S | None:
+        """Return the key's next state."""
+        raise NotImplementedError
+
+    def due(self, state: S) -> int | None:
+        """Return when (microseconds of arrival time) `on_time` is to be called for this key; None: never."""
+        return None
+
+    def on_time(self, state: S, key: str, now: int, emit: Emit) -> S | None:
+        """Return the key's next state after its time has come; `now` is the time that `due` gave."""
+        return state
+
+
+class Writer(Protocol):
+    """An open sink."""
+
+    async def write(self, events: list[Event]) -> None:
+        """Return when the effect is durable; raise Unavailable to be called again with the same events."""
+
+    async def close(self) -> None:
+        """Release what open() took; never flush here."""
+
+
+class Sink(Component):
+    """Where events go."""
+
+    section: ClassVar[str] = "sinks"
+
+    async def open(self, node: "Node", outside: "Outside") -> Writer:
+        """Connect and return the open Writer; runs in the worker on its I/O thread."""
+        raise NotImplementedError

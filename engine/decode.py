@@ -1,0 +1,97 @@
+"""Turn what the inbox holds into events: payloads decoded in C, by the type that the flow's declarations give."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from engine.block import Block
+from engine.dead import DeadLetter
+from engine.errors import EventFault
+from engine.event import Event
+from engine.event_time import event_time
+from engine.flow import Flow, Node
+from engine.outputs import DEAD
+
+Run = tuple[str, list[Any]]
+
+
+def json_object(payload: bytes) -> dict[str, Any]:
+    """Decode a payload that must be a JSON object."""
+    found = _JSON.decode(payload)
+    if type(found) is not dict:
+        raise msgspec.DecodeError(f"a JSON object; got {_NAMES.get(type(found), type(found).__name__)}")
+    return found
+
+
+def anything(payload: bytes) -> dict[str, Any]:
+    """Decode a payload of a trigger: a JSON object as it is, anything else as `{"value": …}`, nothing as `{}`."""
+    if not payload.strip():
+        return {}
+    try:
+        found = _JSON.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        found = payload.decode("utf-8", "replace")
+    return found if type(found) is dict else {"value": found}
+
+
+_JSON = msgspec.json.Decoder()
+_NAMES = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
+
+
+def decoder_of(node: Node) -> Callable[[bytes], dict[str, Any]]:
+    """Return the decoder of a source: `payload: any` takes what comes, the default wants a JSON object."""
+    return anything if getattr(node.component, "payload", "json") == "any" else json_object
+
+
+class Decoding:
+    """The decoders of one flow's sources; `runs(block)` gives (source, events) in the order of arrival."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._decoders = {node.name: decoder_of(node) for node in flow.section("sources")}
+        self._times: dict[str, str | None] = {node.name: getattr(node.component, "time", None) for node in flow.section("sources")}
+
+    def runs(self, blocks: Iterable[Block], prefix: bytes) -> list[Run]:
+        """Decode blocks; what cannot be decoded goes out as dead letters under "!"."""
+        found: list[Run] = []
+        for block in blocks:
+            self._block(block, prefix, found)
+        return found
+
+    def _block(self, block: Block, prefix: bytes, found: list[Run]) -> None:
+        decoders = [self._decoders.get(name) for name in block.sources]
+        names, topics, metas, arrival, offset = block.sources, block.topics, block.metas, block.time, block.first
+        last = -1
+        events: list[Event] = []
+        for index, topic_index, payload in zip(block.source_index, block.topic_index, block.payloads, strict=True):
+            event = Event(prefix + offset.to_bytes(8, "big"), arrival, "", names[index], topics[topic_index], {}, None, arrival)
+            if index != last:
+                last, events = index, []
+                found.append((names[index], events))
+            if metas:
+                event.meta = metas.get(offset - block.first)
+            offset += 1
+            try:
+                event.data = decoders[index](payload)  # type: ignore[misc]
+                field = self._times[names[index]]
+                if field is not None:
+                    event.time = event_time(event.data.get(field), field, arrival)
+            except Exception as fault:
+                found.append((DEAD, [_undecodable(event, payload, fault, decoders[index] is None)]))
+                last = -1
+            else:
+                events.append(event)
+
+
+def _undecodable(event: Event, payload: bytes, fault: Exception, gone: bool) -> DeadLetter:
+    if gone:
+        reason = f"a source of this flow; '{event.source}' is not there any more"
+    elif isinstance(fault, EventFault):
+        return DeadLetter(event.source, event, fault.reason, fault.values, payload)
+    elif isinstance(fault, UnicodeDecodeError):
+        reason = f"decode: UTF-8 text; got byte 0x{payload[fault.start]:02x} at {fault.start}"
+    elif isinstance(fault, RecursionError):
+        reason = "decode: JSON nested less deeply"
+    else:
+        reason = f"decode: {fault}"
+    return DeadLetter(event.source, event, reason, {}, payload)

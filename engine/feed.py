@@ -1,0 +1,142 @@
+"""What a worker reads: its inbox by offset, its replayable sources by position, and time where nothing arrives."""
+
+import threading
+import time
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.block import Block
+from engine.component import Arrival, PulledSource, Reader
+from engine.decode import Decoding, Run
+from engine.event import MICROSECONDS, stream_prefix
+from engine.inbox import InboxReader
+from engine.keyed import Clock, Mark
+from engine.plan import SOURCES, Plan
+
+LIMIT = 2_000
+LONGEST_WAIT = 0.1
+
+
+class Position(msgspec.Struct):
+    """Where a worker stands: the inbox offset, and for each replayable source its position and count of events."""
+
+    offset: int = 0
+    pulled: dict[str, tuple[Any, int]] = {}
+
+
+class Upstream(Protocol):
+    """The part of the link that the feed talks to; both may be called from any thread."""
+
+    def used(self, offset: int) -> None:
+        """Tell that everything up to the offset is durable everywhere."""
+
+    def ask_mark(self) -> None:
+        """Ask up to when everything has been committed."""
+
+
+class Feed:
+    """Gives runs of decoded events and marks; `next` never blocks, `wait` does until something may be there."""
+
+    def __init__(self, plan: Plan, inbox: InboxReader, clock: Clock, upstream: Upstream, position: Position) -> None:
+        self.position = position
+        self.head = 0
+        self._decoding = Decoding(plan.flow)
+        self._inbox, self._clock, self._upstream = inbox, clock, upstream
+        self._woken = threading.Event()
+        self._mark: tuple[int, int] | None = None
+        self._asked = False
+        self._last = 0
+        sources = [(n.name, n.component) for n in plan.flow.section("sources")]
+        self._readers: dict[str, Reader] = {name: c.open() for name, c in sources if isinstance(c, PulledSource)}
+        self._wake_at = dict.fromkeys(self._readers, 0)
+
+    def wake(self, head: int, _time: int = 0) -> None:
+        """Tell that the inbox has grown; from any thread."""
+        self.head = max(self.head, head)
+        self._woken.set()
+
+    def mark(self, head: int, time: int) -> None:
+        """Tell that all that arrived up to `time` is in the inbox up to `head`; from any thread."""
+        self._mark = (head, time)
+        self._woken.set()
+
+    def wait(self) -> None:
+        """Wait until something may be there: a wake-up, a source's own time, or a tenth of a second."""
+        soonest = min(self._wake_at.values(), default=None)
+        if soonest is None:
+            self._woken.wait(LONGEST_WAIT)
+        else:
+            self._woken.wait(min(LONGEST_WAIT, max(0.001, soonest / MICROSECONDS - time.time())))
+        self._woken.clear()
+
+    def next(self) -> list[list[Run] | Mark]:
+        """Return what is there now, in order."""
+        blocks = self._inbox.read(self.position.offset, LIMIT)
+        found: list[list[Run] | Mark] = []
+        if blocks:
+            found.append(self._decoding.runs(blocks, self._inbox.prefix))
+            self.position.offset = blocks[-1].first + len(blocks[-1].payloads) - 1
+            self._last = blocks[-1].time
+        for name in self._readers:
+            found += self._pull(name)
+        if found:
+            self._pass_time(found, self._last)
+        else:
+            self._idle(found)
+        return found
+
+    def _pull(self, name: str) -> list[list[Run] | Mark]:
+        now = time.time_ns() // 1000
+        if now < self._wake_at[name]:
+            return []
+        position, count = self.position.pulled.get(name, (None, 0))
+        pull = self._readers[name].read(position, now, LIMIT)
+        self._wake_at[name] = pull.wake_at if pull.wake_at is not None else 0 if pull.arrivals else now + 100_000
+        if pull.done and not pull.arrivals:
+            self._wake_at[name] = 1 << 62
+        self.position.pulled[name] = (pull.position, count + len(pull.arrivals))
+        if not pull.arrivals:
+            return []
+        self._last = max(self._last, pull.arrivals[-1][0])
+        return [self._decoding.runs(_blocks(name, pull.arrivals, count), stream_prefix(f"{self._inbox.stream}/{name}"))]
+
+    def _pass_time(self, found: list[list[Run] | Mark], now: int) -> None:
+        due = self._clock.next()
+        if due is not None and due <= now:
+            found.append(Mark(SOURCES, now))
+
+    def _idle(self, found: list[list[Run] | Mark]) -> None:
+        due = self._clock.next()
+        if self._mark is not None and self._mark[0] <= self.position.offset:
+            self._pass_time(found, self._mark[1])
+            self._mark, self._asked = None, False
+        if due is not None and due <= time.time_ns() // 1000 and not self._asked and not found:
+            self._asked = True
+            self._upstream.ask_mark()
+
+    def used(self, offset: int) -> None:
+        """Tell upstream what is durable everywhere."""
+        self._upstream.used(offset)
+
+    def close(self) -> None:
+        """Close the readers."""
+        for reader in self._readers.values():
+            reader.close()
+
+
+def _blocks(name: str, arrivals: list[tuple[int, Arrival]], count: int) -> list[Block]:
+    """Return pulled arrivals as blocks: one for each time."""
+    found: list[Block] = []
+    for number, (at, arrival) in enumerate(arrivals, count + 1):
+        if not found or found[-1].time != at:
+            found.append(Block(number, at, [name], b"", [], [], [], {}, {}))
+        block = found[-1]
+        if arrival.topic not in block.topics:
+            block.topics.append(arrival.topic)
+        if arrival.meta:
+            block.metas[len(block.payloads)] = arrival.meta
+        block.source_index += b"\0"
+        block.topic_index.append(block.topics.index(arrival.topic))
+        block.payloads.append(arrival.payload)
+    return found

@@ -1,0 +1,74 @@
+"""A flow as the engine sees it: settings, tables, nodes with their wires, channels, queries and tests."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.channels import ChannelSpec
+from engine.component import Component
+from engine.document import Document
+from engine.errors import FlowInvalid
+from engine.expressions import Expression
+from engine.flow_tests import FlowTest
+from engine.queries import QuerySpec
+from engine.tables import Table
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One end of a wire: a node and the output that is taken from it ("" is the main one)."""
+
+    node: str
+    output: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.node}.{self.output}" if self.output else self.node
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A named place in a flow. `where` filters before the component; `key` names the key of what goes in."""
+
+    name: str
+    section: str
+    component: Component
+    inputs: tuple[Input, ...] = ()
+    where: Expression | None = None
+    key: Expression | None = None
+    about: str = ""
+    was: str = ""
+    on_error: str = "dead_letters"
+
+    @property
+    def kind(self) -> str:
+        """Return the component's name."""
+        return self.component.kind
+
+
+class Flow(msgspec.Struct, kw_only=True):
+    """One YAML file, read. `nodes` holds sources, operators and sinks in file order."""
+
+    name: str
+    path: Path
+    about: str = ""
+    settings: dict[str, Any] = {}
+    tables: dict[str, Table] = {}
+    nodes: dict[str, Node] = {}
+    channels: dict[str, ChannelSpec] = {}
+    queries: dict[str, QuerySpec] = {}
+    pages: dict[str, str] = {}
+    tests: list[FlowTest] = []
+    document: Document
+
+    def section(self, section: str) -> list[Node]:
+        """Return the nodes of `sources`, `operators` or `sinks`."""
+        return [node for node in self.nodes.values() if node.section == section]
+
+    def consumers(self, name: str) -> list[tuple[Node, str]]:
+        """Return the nodes that take from `name`, each with the output it takes."""
+        return [(node, wire.output) for node in self.nodes.values() for wire in node.inputs if wire.node == name]
+
+    def raise_findings(self) -> "Flow":
+        """Return the flow, or raise FlowInvalid when anything was found."""
+        if self.document.findings:
+            raise FlowInvalid(sorted(self.document.findings, key=lambda f: (f.path, f.line, f.column)))
+        return self

@@ -1,0 +1,160 @@
+"""Keyed state: 16 fixed shards a node, a dict of states in each, timers on the arrival clock.
+
+Time comes with the events (`arrival`, which never falls in an inbox) and, where nothing arrives, with marks. A timer
+that is due fires before the first later event, so what comes out does not depend on batching or on when a mark came.
+"""
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+from typing import Any, cast
+
+import msgspec
+
+from engine.component import Stateful
+from engine.dead import dead_letter
+from engine.errors import EventFault
+from engine.event import Event
+from engine.outputs import DEAD, Outputs
+
+SHARDS = tuple(str(number) for number in range(16))
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """All that arrived up to `time` has been sent by this stage."""
+
+    stage: str
+    time: int
+
+
+class Clock:
+    """The timers of all shards of one process: when the next one is due."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[str, str], int] = {}
+
+    def set(self, node: str, shard: str, due: int | None) -> None:
+        """Remember when a shard wants to be woken."""
+        if due is None:
+            self._due.pop((node, shard), None)
+        else:
+            self._due[node, shard] = due
+
+    def next(self) -> int | None:
+        """Return the earliest time that any shard waits for."""
+        return min(self._due.values(), default=None)
+
+
+class Gate:
+    """Let a mark through a node when all its inputs have sent it and all its shards have seen it."""
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self.stages = tuple(stages)
+        self._passed: dict[int, int] = {}
+
+    def passed(self, time: int) -> bool:
+        """Count one shard; True for the last one."""
+        count = self._passed[time] = self._passed.get(time, 0) + 1
+        if count == len(SHARDS):
+            del self._passed[time]
+        return count == len(SHARDS)
+
+
+class Shard:
+    """The states of one node's keys in one shard. Items are chunks of events or marks."""
+
+    def __init__(self, node: str, operator: Stateful[Any], wired: frozenset[str], shard: str, clock: Clock, gate: Gate) -> None:
+        self.node, self.operator, self.shard, self.clock, self.gate = node, operator, shard, clock, gate
+        self.outputs = Outputs(node, wired, operator.fault_output)
+        self.timed = type(operator).due is not Stateful.due
+        self.states: dict[str, Any] = {}
+        self.now = 0
+        self._marks = dict.fromkeys(gate.stages, 0)
+        self._through = 0
+        self._heap: list[tuple[int, str]] = []
+        self._due: dict[str, int] = {}
+        self._bytes: bytes | None = None
+        self._coder = msgspec.msgpack.Decoder(tuple[int, dict[str, operator.state_type]])  # type: ignore[name-defined]
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take the states of a snapshot."""
+        self.now, self.states = cast(tuple[int, dict[str, Any]], self._coder.decode(snapshot))
+        self._bytes = snapshot
+        if self.timed:
+            self._due = {key: due for key, state in self.states.items() if (due := self.operator.due(state)) is not None}
+            self._heap = [(due, key) for key, due in self._due.items()]
+            heapify(self._heap)
+            self._tell()
+
+    def snapshot(self) -> bytes:
+        """Return the states as bytes; later events do not change them."""
+        if self._bytes is None:
+            self._bytes = msgspec.msgpack.encode((self.now, self.states))
+        return self._bytes
+
+    def on_items(self, items: Iterable[list[Event] | Mark]) -> list[tuple[str, list[Any]] | Mark]:
+        """Return what comes out, in order: (output, events), dead letters under "!", and marks that went through."""
+        found: list[tuple[str, list[Any]] | Mark] = []
+        for item in items:
+            if isinstance(item, Mark):
+                passed = self._mark(item)
+                found += self.outputs.take()
+                if passed is not None:
+                    found.append(passed)
+            else:
+                self._bytes = None
+                for event in item:
+                    self._event(event)
+                found += self.outputs.take()
+        if self.timed:
+            self._tell()
+        return found
+
+    def _event(self, event: Event) -> None:
+        if event.arrival > self.now:
+            self.now = event.arrival
+            if self._heap and self._heap[0][0] <= self.now:
+                self._fire()
+        try:
+            state = self.operator.on_event(self.states.get(event.key), event, self.outputs)
+        except EventFault as fault:
+            self.outputs.fault(event, fault.reason, fault.values)
+        except Exception as fault:
+            self.outputs.runs.append((DEAD, [dead_letter(self.node, event, fault)]))
+        else:
+            self._keep(event.key, state)
+
+    def _keep(self, key: str, state: Any) -> None:
+        if state is None:
+            self.states.pop(key, None)
+            self._due.pop(key, None)
+            return
+        self.states[key] = state
+        if self.timed:
+            due = self.operator.due(state)
+            if due is None:
+                self._due.pop(key, None)
+            elif due != self._due.get(key):
+                self._due[key] = due
+                heappush(self._heap, (due, key))
+
+    def _fire(self) -> None:
+        while self._heap and self._heap[0][0] <= self.now:
+            due, key = heappop(self._heap)
+            if self._due.get(key) == due:
+                self._bytes = None
+                del self._due[key]
+                self._keep(key, self.operator.on_time(self.states[key], key, due, self.outputs))
+
+    def _mark(self, mark: Mark) -> Mark | None:
+        self._marks[mark.stage] = mark.time
+        time = min(self._marks.values())
+        if time == self._through:
+            return None
+        self._through = time
+        if time > self.now:
+            self.now = time
+            self._fire()
+        return Mark(self.node, time) if self.gate.passed(time) else None
+
+    def _tell(self) -> None:
+        self.clock.set(self.node, self.shard, self._heap[0][0] if self._heap else None)

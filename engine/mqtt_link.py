@@ -1,0 +1,197 @@
+"""One connection to an MQTT broker: bytes in and out, what is unacknowledged, when to read."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from engine.mqtt_codec import (
+    PINGREQ,
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    Ack,
+    Codec,
+    ConnAck,
+    Disconnect,
+    MalformedPacket,
+    Message,
+    Packet,
+    PacketReader,
+    SubAck,
+    ack,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Link(asyncio.Protocol):
+    """An `asyncio.Protocol` over a codec; every read's PUBLISHes reach `on_messages` as one batch.
+
+    `released` holds the packet ids of QoS 2 messages that the application has acknowledged and the broker has not yet
+    released; it outlives the connection, so that a repeated one is not delivered again.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        on_messages: Callable[[list[Message]], None],
+        on_ack: Callable[[Ack], None],
+        on_writable: Callable[[], None],
+        receive_maximum: int,
+        released: set[int],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.codec = codec
+        self.connack: asyncio.Future[ConnAck] = loop.create_future()
+        self.suback: asyncio.Future[SubAck] = loop.create_future()
+        self.closed: asyncio.Future[str] = loop.create_future()
+        self.writable = True
+        self.reading = True
+        self.reads = 0
+        self._on_messages, self._on_ack, self._on_writable = on_messages, on_ack, on_writable
+        self._released = released
+        # MQTT 5 brokers keep to the receive maximum by themselves; 3.1.1 has no such thing, so we stop reading instead.
+        self._window = receive_maximum if codec.version == 4 else 65536
+        self._held = False
+        self._pending: dict[int, Message] = {}
+        self._reader = PacketReader(codec)
+        self._reason = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reason:
+            return
+        self.reads += 1
+        packets: list[Packet] = []
+        fault = ""
+        try:
+            self._reader.feed(data, packets)
+        except MalformedPacket as error:
+            log.warning("the MQTT broker sent a malformed packet: %s", error)
+            fault = f"malformed packet: {error}"
+        batch = [packet for packet in packets if self._is_new(packet)]
+        if batch:
+            self._deliver(cast(list[Message], batch))
+        if fault:
+            self.drop(fault)
+
+    def _is_new(self, packet: Packet) -> bool:
+        if type(packet) is not Message:
+            self._control(packet)
+            return False
+        if packet.qos == 0:
+            return True
+        if packet.qos == 2 and packet.packet_id in self._released:
+            self.write(ack(PUBREC, packet.packet_id))
+            return False
+        if packet.dup and packet.packet_id in self._pending:
+            return False
+        self._pending[packet.packet_id] = packet
+        return True
+
+    def _deliver(self, batch: list[Message]) -> None:
+        if len(self._pending) >= self._window:
+            self._read_on()
+        try:
+            self._on_messages(batch)
+        except Exception as error:
+            log.exception("a batch of %d MQTT messages could not be taken; the broker will send it again", len(batch))
+            self.drop(f"messages could not be taken: {error!r}")
+
+    def _control(self, packet: Packet) -> None:
+        match packet:
+            case Ack(kind=kind, packet_id=packet_id) if kind == PUBREL:
+                self._released.discard(packet_id)
+                self.write(ack(PUBCOMP, packet_id))
+            case Ack():
+                self._on_ack(packet)
+            case ConnAck() if not self.connack.done():
+                if not packet.session_present:
+                    self._released.clear()
+                self.connack.set_result(packet)
+            case SubAck() if not self.suback.done():
+                self.suback.set_result(packet)
+            case Disconnect(text=text):
+                self.drop(f"the broker closed the connection: {text or 'without a reason'}")
+
+    def acknowledge(self, messages: Iterable[Message]) -> None:
+        """Write the acknowledgements of messages that came over this connection, in one write; ignore others."""
+        pending = self._pending
+        chunks: list[bytes] = []
+        for message in messages:
+            if message.qos == 0 or pending.get(message.packet_id) is not message:
+                continue
+            del pending[message.packet_id]
+            if message.qos == 2:
+                self._released.add(message.packet_id)
+            chunks.append(ack(PUBACK if message.qos == 1 else PUBREC, message.packet_id))
+        self.write(b"".join(chunks))
+        if len(pending) < self._window:
+            self._read_on()
+
+    def hold(self, held: bool) -> None:
+        """Stop reading (True) until told otherwise (False)."""
+        self._held = held
+        self._read_on()
+
+    def _read_on(self) -> None:
+        want = not self._held and len(self._pending) < self._window
+        if want == self.reading or self._transport.is_closing():
+            return
+        self.reading = want
+        if want:
+            self.reads += 1
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def write(self, data: bytes) -> None:
+        """Write packets, if the connection still stands."""
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._on_writable()
+
+    def drop(self, reason: str) -> None:
+        """Cut the connection at once."""
+        self._reason = self._reason or reason
+        self._transport.abort()
+
+    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - cuts the connection then, rather than raise
+        """Say DISCONNECT and let the broker close, which shows that it has read our last acknowledgements."""
+        self.write(self.codec.disconnect())
+        self._reason = self._reason or "stopped"
+        if not self.reading and not self._transport.is_closing():
+            self.reading = True
+            self._transport.resume_reading()
+        await asyncio.wait((self.closed,), timeout=timeout)
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = self._reason or (str(exc) if exc else "the broker closed the connection")
+        self._pending.clear()
+        self.closed.set_result(reason)
+
+    async def keep_alive(self, interval: float) -> str:
+        """Send a PINGREQ every `interval` seconds until the connection is lost; return why it was.
+
+        A broker from which nothing came for a whole interval after a PINGREQ is taken for lost, unless we do not read.
+        """
+        while not self.closed.done():
+            seen = self.reads
+            self.write(PINGREQ)
+            await asyncio.wait((self.closed,), timeout=interval)
+            if self.reads == seen and self.reading and not self.closed.done():
+                self.drop(f"no answer to a PINGREQ within {interval:g} s")
+                await asyncio.wait((self.closed,), timeout=1)
+        return self.closed.result()

@@ -1,0 +1,111 @@
+"""From a flow to a plan: stretches of stateless nodes between sources, keyed nodes and sinks.
+
+    sources ─▶ stage "sources" ─┬─▶ keyed node ─▶ stage of that node ─┬─▶ …
+                                └─▶ sinks                             └─▶ sinks
+
+The plan knows nothing of Bytewax: the harness of flow tests runs the same one.
+"""
+
+from typing import Any
+
+import msgspec
+
+from engine.codegen import Stage
+from engine.component import Stateful
+from engine.flow import Flow, Node
+from engine.keyed import SHARDS, Clock, Gate, Mark, Shard
+
+SOURCES = "sources"
+
+
+class KeyedPlan(msgspec.Struct):
+    """A node with memory, the stage that follows it, and the stages that feed it."""
+
+    node: Node
+    stage: Stage
+    upstream: tuple[str, ...]
+    wired: frozenset[str]
+
+
+class Plan:
+    """What runs: one source stage, and the keyed nodes in an order in which each comes after those that feed it."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.replying = frozenset(n.name for n in flow.section("sources") if getattr(n.component, "reply", "accepted") != "accepted")
+        self.source = Stage(SOURCES, flow, [node.name for node in flow.section("sources")], self.replying)
+        stages = {SOURCES: self.source}
+        for node in flow.section("operators"):
+            if isinstance(node.component, Stateful):
+                entries = sorted({str(_wire(node.name, output)) for _, output in flow.consumers(node.name)})
+                stages[node.name] = Stage(node.name, flow, entries, self.replying)
+        self.keyed = [self._keyed(name, stages) for name in _ordered(stages)]
+        self.sinks = [node.name for node in flow.section("sinks")]
+        self._timed = self._needing_marks()
+
+    def _keyed(self, name: str, stages: dict[str, Stage]) -> KeyedPlan:
+        node = self.flow.nodes[name]
+        upstream = tuple(stage.name for stage in stages.values() if name in stage.keyed)
+        return KeyedPlan(node, stages[name], upstream, frozenset(output for _, output in self.flow.consumers(name)))
+
+    def _needing_marks(self) -> frozenset[str]:
+        """Return the keyed nodes that have timers, or lead to one that has."""
+        found: set[str] = set()
+        for keyed in reversed(self.keyed):
+            timed = type(keyed.node.component).due is not Stateful.due  # type: ignore[attr-defined]
+            if timed or found.intersection(keyed.stage.keyed):
+                found.add(keyed.node.name)
+        return frozenset(found)
+
+    def marks(self, stage: Stage, time: int) -> list[tuple[str, str, Mark]]:
+        """Return the marks that a stage sends on: one for each shard of each keyed node that waits for time."""
+        mark = Mark(stage.name, time)
+        return [(name, shard, mark) for name in stage.keyed if name in self._timed for shard in SHARDS]
+
+
+class Run:
+    """The living part of a plan in one process: the clock and the gates that its shards share."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.clock = Clock()
+        self.gates = {keyed.node.name: Gate(keyed.upstream) for keyed in plan.keyed}
+
+    def shard(self, keyed: KeyedPlan, shard: str, snapshot: bytes | None) -> Shard:
+        """Make one shard of a keyed node, from its snapshot where there is one."""
+        name = keyed.node.name
+        made = Shard(name, keyed.node.component, keyed.wired, shard, self.clock, self.gates[name])  # type: ignore[arg-type]
+        if snapshot is not None:
+            made.restore(snapshot)
+        return made
+
+    def after(self, keyed: KeyedPlan, items: list[tuple[str, list[Any]] | Mark]) -> list[tuple[str, str, Any]]:
+        """Run the stage that follows a keyed node on what its shards gave."""
+        found: list[tuple[str, str, Any]] = []
+        runs: list[tuple[str, list[Any]]] = []
+        for item in items:
+            if isinstance(item, Mark):
+                found += keyed.stage.run(runs)
+                runs = []
+                found += self.plan.marks(keyed.stage, item.time)
+            else:
+                runs.append((str(_wire(keyed.node.name, item[0])) if item[0] != "!" else "!", item[1]))
+        return found + keyed.stage.run(runs)
+
+
+def _wire(name: str, output: str) -> str:
+    return f"{name}.{output}" if output else name
+
+
+def _ordered(stages: dict[str, Stage]) -> list[str]:
+    """Return the keyed nodes so that each comes after the stages that feed it."""
+    done: list[str] = []
+
+    def visit(stage: Stage) -> None:
+        for name in stage.keyed:
+            if name not in done:
+                visit(stages[name])
+                done.insert(0, name)
+
+    visit(stages[SOURCES])
+    return done

@@ -1,0 +1,153 @@
+"""Read the body of a request within its bounds, and check that it is JSON before anything is done with it."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.refusal import Refusal
+
+MAX_DEPTH = 64
+MOST_DRAINED = 64 << 20
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY = msgspec.json.Decoder(msgspec.Raw)
+_FULL = msgspec.json.Decoder()
+
+
+class BodyRequest(Protocol):
+    """What is needed of a request (Starlette's has it)."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers."""
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """Return the body in parts."""
+
+
+async def read_body(request: BodyRequest, most: int) -> bytes:
+    """Return the body; raises Refusal 413 where it is longer than `most` bytes, 415 where it is encoded.
+
+    What is too much is read and thrown away, up to MOST_DRAINED: a client that is still sending reads no answer.
+    """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.strip().lower() != "identity":
+        raise Refusal(415, "unsupported_encoding", f"expected a body without content-encoding; got '{coding[:40]}'")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > most + MOST_DRAINED):
+        raise too_large(most, close=True)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most + MOST_DRAINED:
+            raise too_large(most, close=True)
+        if size <= most:
+            parts.append(part)
+        else:
+            parts.clear()
+    if size > most:
+        raise too_large(most)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def too_large(most: int, *, close: bool = False) -> Refusal:
+    """Return the refusal of a body that is longer than allowed; `close` ends the connection of one that goes on."""
+    headers = {"Connection": "close"} if close else {}
+    return Refusal(413, "too_large", f"expected at most {most} bytes", headers=headers)
+
+
+def read_object(body: bytes) -> bytes:
+    """Return the JSON object in `body` as bytes; raises Refusal 400 (not JSON, too deep) or 422 (not an object)."""
+    check_utf8(body)
+    return _object(_raw(body), "")
+
+
+def read_objects(body: bytes) -> list[bytes]:
+    """Return the objects of a JSON array, or the one object, each as the bytes that came."""
+    check_utf8(body)
+    if not body.lstrip(b" \t\r\n").startswith(b"["):
+        return [_object(_raw(body), "")]
+    try:
+        items = [bytes(item) for item in _ARRAY.decode(body)]
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise _broken(fault) from None
+    flat = body.count(b"{") + body.count(b"[") - len(items) <= MAX_DEPTH
+    for index, item in enumerate(items):
+        if not item.startswith(b"{"):
+            raise not_an_object(f"[{index}]", item)
+        if not flat:
+            check_depth(item)
+    return items
+
+
+def read_lines(body: bytes) -> list[bytes]:
+    """Return the objects of NDJSON, one a line; empty lines are passed over."""
+    check_utf8(body)
+    found = []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if text := line.strip():
+            found.append(_object(_raw(text, f"line {number}: "), f"line {number}"))
+    return found
+
+
+def read_values(body: bytes) -> dict[str, Any]:
+    """Return a JSON object as values; raises as read_object does."""
+    value = _FULL.decode(read_object(body))
+    return dict(value)
+
+
+def check_utf8(body: bytes) -> None:
+    """Raise Refusal 400 with the position of the first byte that is not UTF-8."""
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        raise Refusal(400, "invalid_json", f"expected UTF-8; byte {fault.start} is not") from None
+
+
+def check_depth(item: bytes) -> None:
+    """Raise Refusal 400 where valid JSON nests deeper than MAX_DEPTH."""
+    if item.count(b"{") + item.count(b"[") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", item).translate(_ONE_KIND, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return
+    raise _too_deep()
+
+
+def _raw(body: bytes, place: str = "") -> bytes:
+    try:
+        return bytes(_ANY.decode(body))
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise _broken(fault, place) from None
+
+
+def _object(item: bytes, place: str) -> bytes:
+    if not item.startswith(b"{"):
+        raise not_an_object(place, item)
+    check_depth(item)
+    return item
+
+
+def _too_deep() -> Refusal:
+    return Refusal(400, "too_deep", f"expected JSON nested at most {MAX_DEPTH} deep")
+
+
+def _broken(fault: Exception, place: str = "") -> Refusal:
+    if isinstance(fault, RecursionError):
+        return _too_deep()
+    return Refusal(400, "invalid_json", f"expected JSON; {place}{fault}")
+
+
+def not_an_object(place: str, item: bytes) -> Refusal:
+    """Return the refusal of JSON that is not an object."""
+    got = {b'"': "text", b"[": "an array", b"t": "true", b"f": "false", b"n": "null"}.get(item[:1], "a number")
+    where = f"{place}: " if place else ""
+    return Refusal(422, "not_an_object", f"{where}expected a JSON object; got {got}")

@@ -1,0 +1,216 @@
+"""Write rows so that writing them again changes nothing, and find those that the table has no room for."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import EventFault
+from engine.event import Event
+
+_ESCAPED = "\0\n\r\x1a\"'\\"
+Key = tuple[Any, ...]
+
+
+class Row(NamedTuple):
+    """What an event is to leave in a table: values as the database takes them (engine.rows)."""
+
+    event: Event
+    values: dict[str, Any]
+
+
+Refused = list[tuple[Row, EventFault]]
+
+
+class RowStore:
+    """One table of one database, without a connection of its own."""
+
+    def __init__(self, table: sa.Table, dialect: Dialect) -> None:
+        self.table = table
+        self._mysql = dialect.name == "mysql"
+        self._quote = dialect.identifier_preparer.quote
+        self._declared = [column for column in table.columns if column.name != "_event"]
+        self._packet = 0
+
+    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
+        """Write the rows; return those that cannot be there, with the reason. An error of the database is raised."""
+        raise NotImplementedError
+
+    async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
+        """Return the rows as they stand in the table, by event id."""
+        raise NotImplementedError
+
+    async def _run(self, connection: AsyncConnection, names: tuple[str, ...], end: str, rows: Sequence[Key]) -> int:
+        """Insert rows; return how many were inserted. MySQL gets one statement for as many as a packet takes."""
+        head = f"INSERT INTO {self._quote(self.table.name)} ({', '.join(map(self._quote, names))}) VALUES "  # noqa: S608
+        if not self._mysql:
+            marks = ", ".join("?" * len(names))
+            return (await connection.exec_driver_sql(f"{head}({marks}) {end}", list(rows))).rowcount
+        changed = 0
+        for part in _parts(rows, self._packet - len(head) - len(end)):
+            text = f"{head}{_marks(len(names), len(part))} {end}"
+            values = tuple(value for row in part for value in row)
+            changed += (await connection.exec_driver_sql(text, values)).rowcount
+        return changed
+
+    async def _too_large(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
+        """Return the rows that the server would break the connection for."""
+        if not self._mysql:
+            return []
+        self._packet = self._packet or int(await connection.scalar(sa.text("SELECT @@max_allowed_packet")) or 0)
+        room = self._packet - 65_536
+        sizes = ((row, _literal_size(row.values.values())) for row in rows if _weight(row.values.values()) > room)
+        return [
+            (row, EventFault(f"a row of at most {room} bytes; got {size}", {"limit": room, "length": size}))
+            for row, size in sizes
+            if size > room
+        ]
+
+    async def _exists(self, connection: AsyncConnection, names: Sequence[str], values: Sequence[Any]) -> bool:
+        same = (self.table.c[name] == sa.literal(value) for name, value in zip(names, values, strict=True))
+        return await connection.scalar(sa.select(sa.literal(1)).where(*same).limit(1)) is not None
+
+    async def _duplicate(self, connection: AsyncConnection, row: Row) -> EventFault:
+        """Return the reason of a row that was not inserted: which of its values is taken."""
+        for names in _keys(self.table):
+            values = [row.values.get(name) for name in names]
+            if None not in values and await self._exists(connection, names, values):
+                shown = " ".join(map(str, values)) if len(values) == 1 else f"({', '.join(map(str, values))})"
+                reason = f"duplicate {', '.join(names)} {shown} in {self.table.name}"
+                return EventFault(reason, {"duplicate": dict(zip(names, values, strict=True))})
+        return EventFault(f"duplicate in {self.table.name}", {"duplicate": {}})
+
+
+class Append(RowStore):
+    """Every event is a row, told by `_event`; a repeated one changes nothing."""
+
+    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
+        """Insert; where fewer came in than were sent, find out which are repeats and which collided."""
+        refused = await self._too_large(connection, rows)
+        large = {row.event.id for row, _ in refused}
+        rows = [row for row in rows if row.event.id not in large] if large else rows
+        names = [column.name for column in self._declared]
+        values = [(*map(row.values.get, names), row.event.id) for row in rows]
+        end = "ON DUPLICATE KEY UPDATE _event = _event" if self._mysql else "ON CONFLICT DO NOTHING"
+        if not rows or await self._run(connection, (*names, "_event"), end, values) == len(rows):
+            return refused
+        event = self.table.c._event
+        there = set((await connection.scalars(sa.select(event).where(event.in_([r.event.id for r in rows])))).all())
+        return refused + [(r, await self._duplicate(connection, r)) for r in rows if r.event.id not in there]
+
+    async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
+        """Return the rows by their `_event`."""
+        event = self.table.c._event
+        found = await connection.execute(sa.select(self.table).where(event.in_([row.event.id for row in rows])))
+        return {row["_event"]: {c.name: row[c.name] for c in self._declared} for row in found.mappings()}
+
+
+class Upsert(RowStore):
+    """One row for each value of the natural key; the columns that an event has are written over it."""
+
+    def __init__(self, table: sa.Table, dialect: Dialect, on: Sequence[str]) -> None:
+        super().__init__(table, dialect)
+        self._on = tuple(on)
+        self._others = [names for names in _keys(table) if set(names) != set(on)]
+
+    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
+        """Write the last state of each key; MySQL may have matched another key, then the row is not touched."""
+        refused = [(row, _keyless(row, name)) for row in rows if (name := self._missing(row))]
+        refused += await self._too_large(connection, [row for row in rows if not self._missing(row)])
+        bad = {id(row) for row, _ in refused}
+        states: dict[Key, dict[str, Any]] = {}
+        for row in rows:
+            if id(row) not in bad:
+                states.setdefault(self._key(row), {}).update(row.values)
+        groups: dict[tuple[str, ...], list[Key]] = {}
+        for state in states.values():
+            groups.setdefault(tuple(state), []).append(tuple(state.values()))
+        for names, values in groups.items():
+            await self._run(connection, names, self._end(names), values)
+        lost = await self._lost(connection, list(states)) if self._mysql and self._others else set()
+        return refused + [
+            (row, await self._duplicate(connection, row))
+            for row in rows
+            if id(row) not in bad and self._key(row) in lost
+        ]
+
+    async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
+        """Return the rows by their key, one at a time."""
+        found: dict[bytes, Mapping[str, Any]] = {}
+        for row in rows:
+            same = (self.table.c[n] == sa.literal(v) for n, v in zip(self._on, self._key(row), strict=True))
+            there = (await connection.execute(sa.select(*self._declared).where(*same))).mappings().first()
+            if there is not None:
+                found[row.event.id] = dict(there)
+        return found
+
+    def _key(self, row: Row) -> Key:
+        return tuple(row.values[name] for name in self._on)
+
+    def _missing(self, row: Row) -> str:
+        return next((name for name in self._on if row.values.get(name) is None), "")
+
+    def _end(self, names: Iterable[str]) -> str:
+        columns = [self._quote(name) for name in names if name not in self._on]
+        on = [self._quote(name) for name in self._on]
+        if not self._mysql:
+            change = ", ".join(f"{c} = excluded.{c}" for c in columns)
+            return f"ON CONFLICT ({', '.join(on)}) DO " + (f"UPDATE SET {change}" if change else "NOTHING")
+        same = " AND ".join(f"{key} <=> VALUES({key})" for key in on) if self._others else "1"
+        changes = [f"{c} = IF({same}, VALUES({c}), {c})" for c in columns] or [f"{on[0]} = {on[0]}"]
+        return f"ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+
+    async def _lost(self, connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
+        """Return the keys that are not in the table."""
+        columns = sa.tuple_(*(self.table.c[name] for name in self._on))
+        wanted = [sa.tuple_(*map(sa.literal, key)) for key in keys]
+        count = await connection.scalar(sa.select(sa.func.count()).select_from(self.table).where(columns.in_(wanted)))
+        if count == len(keys):
+            return set()
+        return {key for key in keys if not await self._exists(connection, self._on, key)}
+
+
+def _keyless(row: Row, name: str) -> EventFault:
+    return EventFault(f"column {name}: a value, for rows are told by it; got none", {"column": name, **row.values})
+
+
+def _keys(table: sa.Table) -> list[list[str]]:
+    primary = [[column.name for column in table.primary_key.columns]]
+    unique = [[column.name for column in index.columns] for index in table.indexes if index.unique]
+    return [names for names in primary + sorted(unique) if names and names != ["_event"]]
+
+
+@lru_cache(maxsize=64)
+def _marks(columns: int, rows: int) -> str:
+    return ",".join([f"({','.join(['%s'] * columns)})"] * rows)
+
+
+def _parts(rows: Sequence[Key], room: int) -> Iterator[Sequence[Key]]:
+    """Cut the rows into runs that fit into a packet however their values are written."""
+    begin = size = 0
+    for at, row in enumerate(rows):
+        weight = _weight(row)
+        if at > begin and size + weight > room:
+            yield rows[begin:at]
+            begin, size = at, 0
+        size += weight
+    yield rows[begin:]
+
+
+def _weight(values: Iterable[Any]) -> int:
+    """Return what values take at most as literals: a character 4 bytes, each of them escaped, and bytes in hex."""
+    return sum(32 + len(v) * (8 if isinstance(v, str) else 2) if isinstance(v, str | bytes) else 32 for v in values)
+
+
+def _literal_size(values: Iterable[Any]) -> int:
+    """Return what values take as literals."""
+    return sum(32 + _size(value) for value in values)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode()) + sum(map(value.count, _ESCAPED))
+    return 2 * len(value) if isinstance(value, bytes) else 0

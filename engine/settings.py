@@ -1,0 +1,103 @@
+"""What the environment says: one place for every `MILLSTREAM_…` variable."""
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from pydantic import SecretStr
+
+from engine.errors import EnvironmentFault
+from engine.mqtt_address import MqttAddress
+
+
+class MqttPlace(msgspec.Struct, frozen=True):
+    """The broker, which MQTT version to speak there (the embedded one knows 3.1.1 only), and how our client ids begin."""
+
+    address: MqttAddress
+    version: str | int
+    client_id: str
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one installation; `broker_port` is None where an outside broker is used."""
+
+    host: str
+    port: int
+    data: Path
+    database: str
+    mqtt_url: str | None
+    broker_port: int
+    secret: SecretStr | None
+    admin_password: SecretStr | None
+
+    @property
+    def local(self) -> bool:
+        """Tell if the gateway listens on this host only."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def mqtt(self) -> MqttPlace:
+        """Return the broker to use; raises EnvironmentFault for an address that cannot be read."""
+        instance = kept_secret(self.data / "instance")[:12]
+        if self.mqtt_url is None:
+            return MqttPlace(MqttAddress("127.0.0.1", self.broker_port), 4, f"millstream-{instance}")
+        try:
+            return MqttPlace(MqttAddress.parse(self.mqtt_url), "auto", f"millstream-{instance}")
+        except ValueError as fault:
+            raise EnvironmentFault(f"MILLSTREAM_MQTT: {fault}") from None
+
+    def token_key(self) -> str:
+        """Return the key that tokens are signed with: given, or made once and kept in the data folder."""
+        return self.secret.get_secret_value() if self.secret else kept_secret(self.data / "secret")
+
+    def flow_folder(self, flow: str) -> Path:
+        """Return the folder of one flow's inbox, recovery store and dead letters."""
+        return self.data / "flows" / flow
+
+
+def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings; raises EnvironmentFault for a port that is none."""
+    data = Path(environment.get("MILLSTREAM_DATA") or "data").resolve()
+    return Settings(
+        host=environment.get("MILLSTREAM_HOST") or "127.0.0.1",
+        port=_port(environment, "MILLSTREAM_PORT", 8000),
+        data=data,
+        database=environment.get("MILLSTREAM_DATABASE") or f"sqlite+aiosqlite:///{data}/millstream.db",
+        mqtt_url=environment.get("MILLSTREAM_MQTT") or None,
+        broker_port=_port(environment, "MILLSTREAM_BROKER_PORT", 1883),
+        secret=_secret(environment, "MILLSTREAM_SECRET"),
+        admin_password=_secret(environment, "MILLSTREAM_ADMIN_PASSWORD"),
+    )
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise EnvironmentFault(f"{name}: a port from 1 to 65535; got '{text}'")
+    return int(text)
+
+
+def _secret(environment: Mapping[str, str], name: str) -> SecretStr | None:
+    value = environment.get(name)
+    return SecretStr(value) if value else None
+
+
+def kept_secret(path: Path) -> str:
+    """Return the random text that a file holds; made once, mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_text().strip()

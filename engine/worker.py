@@ -1,0 +1,198 @@
+"""The worker: one process that runs one flow.
+
+    I/O thread (asyncio): link to the gateway, sinks          main thread: Bytewax
+    wake-ups ──▶ feed ──▶ stages and keyed nodes ──▶ outlet ──▶ lanes on the I/O thread
+"""
+
+import asyncio
+import fcntl
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import structlog
+
+from engine.bytewax_sink import OutletSink
+from engine.bytewax_source import FeedSource
+from engine.compile import dataflow, execute
+from engine.database import open_database
+from engine.dead import DeadLetter
+from engine.dead_letters import DeadLetterStore
+from engine.deployed import load_deployed
+from engine.errors import EnvironmentFault
+from engine.feed import Feed, Position
+from engine.flow import Flow
+from engine.frames import Report
+from engine.inbox import InboxReader
+from engine.link import LinkClient
+from engine.outlet import Outlet
+from engine.outputs import DEAD
+from engine.outside import DeadLetters, Outside
+from engine.plan import Plan, Run
+from engine.settings import Settings
+from engine.tables import to_sqlalchemy
+
+STOP_PATIENCE = 8.0
+EPOCH = timedelta(seconds=0.5)
+log = structlog.get_logger()
+
+
+class Worker:
+    """Everything of one flow's process; `run` returns when it was asked to stop."""
+
+    def __init__(self, settings: Settings, name: str, token: str) -> None:
+        self.settings, self.name = settings, name
+        self.folder = settings.flow_folder(name)
+        self._lock = _locked(self.folder / "worker.lock")
+        self.flow, record = load_deployed(settings, name)
+        self.plan = Plan(self.flow)
+        self.life = Run(self.plan)
+        self.inbox = InboxReader(self.folder / "inbox.db")
+        self.link = LinkClient(settings.data / "link.sock", name, token, on_wake=self._wake, on_mark=self._mark)
+        self.letters = DeadLetters(DeadLetterStore(self.folder / "deadletters.db"), self.plan.replying, record.version)
+        openers = {node.name: _opener(node) for node in self.flow.section("sinks")}
+        self.outlet = Outlet(openers | {DEAD: self.letters.open}, self.letters.drop)
+        self.feed: Feed | None = None
+        self._stopping = threading.Event()
+        self._stop_at: float | None = None
+        self._io = _IoThread()
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; what was read is then written and snapshotted."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        outside = self._io.call(self._outside())
+        self.outlet.start(self._io.loop, outside)
+        self._io.spawn(self._report())
+        source = FeedSource(self._feed, self._stopping.is_set)
+        sink = OutletSink(self.outlet, self._patience, self._push_kept)
+        gc.freeze()
+        gc.disable()
+        execute(dataflow(self.life, source, sink), self.folder / "recovery", EPOCH)
+        self._io.call(self.link.flush())
+        self._io.stop()
+
+    async def _outside(self) -> Outside:
+        database = open_database(self.settings.database)
+        metadata = to_sqlalchemy(self.flow.tables, appended_tables(self.flow))
+        sources = self.flow.section("sources")
+        rows = frozenset(node.name for node in sources if getattr(node.component, "reply", "") == "row")
+        return Outside(
+            flow=self.name, database=database, metadata=metadata, link=self.link, mqtt=self.settings.mqtt(), answer_rows=rows,
+            letters=self.letters, outlet=self.outlet,
+        )  # fmt: skip
+
+    def _feed(self, position: Position) -> Feed:
+        """Build the feed; the link comes up with it, which tells the gateway that the flow runs."""
+        self.feed = Feed(self.plan, self.inbox, self.life.clock, self.link, position)
+        self._io.spawn(self.link.run())
+        return self.feed
+
+    def _wake(self, head: int, at: int) -> None:
+        if self.feed is not None:
+            self.feed.wake(head, at)
+
+    def _mark(self, head: int, at: int) -> None:
+        if self.feed is not None:
+            self.feed.mark(head, at)
+
+    def _push_kept(self) -> None:
+        """Send the kept values again: to a gateway that may have started anew."""
+        kept = self.outlet.kept()
+        if kept:
+            self._io.spawn(self.link.push(kept))
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self._stop_at = time.monotonic() + STOP_PATIENCE
+        self._stopping.set()
+        self._wake(0, 0)
+
+    def _patience(self) -> float | None:
+        return None if self._stop_at is None else self._stop_at - time.monotonic()
+
+    async def _report(self) -> None:
+        """Tell the gateway once a second what the nodes have done, when it changed."""
+        process, last = psutil.Process(), b""
+        while True:
+            nodes = self._counts()
+            encoded = msgspec.json.encode(nodes)
+            if encoded != last:
+                last = encoded
+                offset = self.feed.position.offset if self.feed else 0
+                behind = max(0, (self.feed.head if self.feed else 0) - offset)
+                self.link.report(Report(nodes=nodes, lag=float(behind), rss=process.memory_info().rss, offset=offset))
+            await asyncio.sleep(1.0)
+
+    def _counts(self) -> dict[str, dict[str, int | float]]:
+        counts: dict[str, int] = {}
+        for stage in (self.plan.source, *(keyed.stage for keyed in self.plan.keyed)):
+            for name, count in stage.counts.items():
+                counts[name] = counts.get(name, 0) + count
+        return node_counts(self.flow, counts, self.outlet, self.letters.counts)
+
+
+def appended_tables(flow: Flow) -> set[str]:
+    """Return the tables that a sink of the flow appends to: they carry `_event`."""
+    options = [node.component for node in flow.section("sinks") if node.kind == "sql"]
+    return {getattr(option, "table") for option in options if getattr(option, "mode", "append") == "append"}  # noqa: B009
+
+
+def node_counts(flow: Flow, out: dict[str, int], outlet: Outlet, dead: dict[str, int]) -> dict[str, dict[str, int | float]]:
+    """Return for each node what came in, went out, failed, and how often its target was away."""
+    found: dict[str, dict[str, int | float]] = {}
+    for node in flow.nodes.values():
+        came = out.get(node.name, 0) if node.section == "sources" else sum(out.get(str(wire), 0) for wire in node.inputs)
+        found[node.name] = {"in": came, "out": out.get(node.name, 0), "dead": dead.get(node.name, 0)}
+        if node.name in outlet.lanes:
+            state = outlet.lanes[node.name].state
+            found[node.name] |= {"out": state.written, "retries": state.retries, "away": int(bool(state.away))}
+    return found
+
+
+def _opener(node: Any) -> Callable[[Outside], Coroutine[Any, Any, Any]]:
+    return lambda outside: node.component.open(node, outside)  # type: ignore[no-any-return]
+
+
+def _locked(path: Path) -> int:
+    """Take the lock of a flow's folder: two processes on one recovery store would ruin it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise EnvironmentFault(f"{path}: another worker of this flow is running") from None
+    return descriptor
+
+
+class _IoThread:
+    """The asyncio loop of a worker, on a thread of its own; when one of its tasks fails, the process ends."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="io", daemon=True).start()
+
+    def call(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 30.0) -> Any:
+        """Run a coroutine there and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine there in the background."""
+        asyncio.run_coroutine_threadsafe(coroutine, self.loop).add_done_callback(_ended)
+
+    def stop(self) -> None:
+        """End the loop."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+def _ended(future: Any) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        log.error("worker fails", reason=str(future.exception()), exc_info=future.exception())
+        os._exit(70)

@@ -1,0 +1,18 @@
+"""Millstream: declarative dataflow for devices, cameras and factories.
+
+`python -m millstream` is the command line; `import millstream` is all that the author of a component needs.
+"""
+
+from engine.api import *  # noqa: F403 - re-exported as it is
+from engine.api import __all__ as __all__
+
+
+def main() -> None:
+    """Run the command line."""
+    from cli.main import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`group`: which group does an event belong to?"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from engine.api import Component, Emit, Event, Example, Expression, Flow, Node, Place, Problem, Stateful, component, derived_id, did_you_mean, moment
+
+
+@component("group")
+class Group(Stateful[int]):
+    """Number the groups that a trigger opens, and give every event the number of the group it belongs to.
+
+    The number is counted by the flow (its state), so a replay gives the same. An event that comes before any trigger
+    opens a group as well: nothing is lost, and `implicit` on the opened event says so.
+    """
+
+    opens: Expression
+    """What holds for an event that opens a group."""
+    as_: str = Field(alias="as")
+    """The field that gets the number."""
+    table: str | None = None
+    """The table that gets a row a group (`id` and what else of its columns the opened event has)."""
+    first: int = 1
+    """The first number; where a table is named, a first deploy goes on above its highest id."""
+
+    state_type = int
+    outputs = {"opened": "one event a group: id, the group's field, created_at, implicit"}
+    examples = (
+        Example(
+            about="The trigger opens a car; results belong to the car before the station.",
+            config='group: {opens: "exists(trigger)", as: car_id}',
+            given=[{"trigger": 1}, {"result": "OK"}, {"trigger": 1}, {"result": "DEFECT"}],
+            expect=[{"car_id": 1}, {"car_id": 1, "result": "OK"}, {"car_id": 2}, {"car_id": 2, "result": "DEFECT"}],
+        ),
+    )
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find a table that is not there."""
+        if self.table is not None and self.table not in flow.tables:
+            message = f"a table of this flow; got '{self.table}'"
+            yield Problem("unknown-table", "table", message, did_you_mean(self.table, flow.tables))
+
+    def implies(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the sink that stores the groups."""
+        if self.table is None:
+            return {}
+        return {"sinks": {f"{name}_{self.table}": {"from": f"{name}.opened", "sql": {"table": self.table}}}}
+
+    def deployed(self, place: Place) -> Component:
+        """Go on above the ids that the table had when the flow was first deployed."""
+        highest = place.highest.get(self.table or "", 0)
+        return self.model_copy(update={"first": max(self.first, highest + 1)})
+
+    def on_event(self, state: int | None, event: Event, emit: Emit) -> int:
+        """Open a group where the trigger says so; pass the event with its group."""
+        opens = bool(self.opens(event))
+        if opens or state is None:
+            state = self.first if state is None else state + 1
+            row = {"id": state, self.as_: state, "created_at": moment(event.time), "implicit": not opens}
+            opened = Event(derived_id("group", f"{event.key}/{self.as_}", event.id), event.time, event.key, event.source, event.topic, row, event.meta, event.arrival)
+            emit(opened, "opened")
+        emit(event.derive({**event.data, self.as_: state}))
+        return state

@@ -1,0 +1,102 @@
+"""`image`: pictures out of a payload, checked and stored once."""
+
+import base64
+import binascii
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))
+import cv2
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from engine.api import Component, Emit, Event, EventFault, Example, Expression, Flow, MediaStore, Node, Place, Problem, Size, Stateless, component
+
+
+_KINDS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"BM": "bmp"}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+
+
+@component("image")
+class Image(Stateless):
+    """Decode base64 pictures, check that each is a real one, store it once under its content's hash.
+
+    The field `as` gets the list of their addresses (`/media/<sha256>.<type>`). A broken picture goes to `name.rejected`
+    where that is wired, else to the dead letters, with its place in the list; the event itself goes on with the rest.
+    Storing is idempotent; a picture is on disk before the event goes on.
+    """
+
+    of: Expression
+    """The picture (base64 text) or the list of pictures."""
+    as_: str = Field(alias="as")
+    """The field that gets the addresses."""
+    most: int = Field(default=100, ge=0)
+    """How many of a list are taken; the rest is left out."""
+    largest: Size = 10 << 20
+    """The greatest size of one picture, decoded from base64."""
+    drop: list[str] = []
+    """Fields that do not go on, such as the one that held the base64 text."""
+
+    _store: MediaStore | None = PrivateAttr(default=None)
+    outputs = {"rejected": "events with `reason`, one for each broken picture"}
+    fault_output = "rejected"
+    examples = (
+        Example(
+            about="A broken picture costs itself only.",
+            config="image: {of: pictures, as: images, drop: [pictures]}",
+            given=[{"pictures": [PIXEL, "bm90IGEgcGljdHVyZQ=="]}],
+            expect=[{"images": [f"/media/{sha256(base64.b64decode(PIXEL)).hexdigest()}.png"]}],
+        ),
+    )
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find an option that undoes another."""
+        if self.as_ in self.drop:
+            yield Problem("option-value", "drop", f"other fields than '{self.as_}', which gets the addresses")
+
+    def deployed(self, place: Place) -> Component:
+        """Store under the data folder."""
+        placed = self.model_copy()
+        object.__setattr__(placed, "_store", MediaStore(place.data / "media"))
+        return placed
+
+    def apply(self, event: Event, emit: Emit) -> None:
+        """Check and store the pictures of one event."""
+        value = self.of(event)
+        pictures = [] if value is None else value if isinstance(value, list) else [value]
+        addresses: list[str] = []
+        data = {name: kept for name, kept in event.data.items() if name not in self.drop}
+        for index, picture in enumerate(pictures[: self.most]):
+            try:
+                addresses.append(self._stored(picture))
+            except EventFault as fault:
+                emit.fault(event.derive({**data, "index": index}), f"picture {index}: {fault.reason}", {"index": index, **fault.values})
+        emit(event.derive({**data, self.as_: addresses}))
+
+    def _stored(self, picture: Any) -> str:
+        blob = self._decoded(picture)
+        kind = next((name for magic, name in _KINDS.items() if blob.startswith(magic)), "")
+        if blob[:4] == b"RIFF" and blob[8:12] == b"WEBP":
+            kind = "webp"
+        if not kind:
+            raise EventFault(f"a JPEG, PNG, GIF, BMP or WebP picture; got bytes that begin with {blob[:8].hex()}")
+        try:
+            pixels = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+        except cv2.error:
+            pixels = None
+        if pixels is None:
+            raise EventFault(f"a {kind} picture that can be decoded; got {len(blob)} bytes that cannot")
+        name = f"{sha256(blob).hexdigest()}.{kind}" if self._store is None else self._store.put(blob, kind)
+        return f"/media/{name}"
+
+    def _decoded(self, picture: Any) -> bytes:
+        if not isinstance(picture, str):
+            raise EventFault(f"base64 text; got {type(picture).__name__}")
+        if len(picture) > self.largest * 4 // 3 + 4:
+            raise EventFault(f"at most {self.largest} bytes; got {len(picture) * 3 // 4}")
+        try:
+            return base64.b64decode(picture.rpartition(",")[2] if picture.startswith("data:") else picture, validate=True)
+        except (binascii.Error, ValueError):
+            raise EventFault(f"base64 text; got '{picture[:20]}…'") from None

@@ -1,0 +1,42 @@
+"""`number`: a serial id that the flow itself counts."""
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from engine.api import Component, Emit, Event, Example, Flow, Node, Place, Problem, Stateful, component, did_you_mean
+
+
+@component("number")
+class Number(Stateful[int]):
+    """Give every event the next whole number, so that its row's id is known before the row is stored."""
+
+    as_: str = Field("id", alias="as")
+    """The field that gets the number."""
+    table: str | None = None
+    """The table whose ids are counted; a first deploy goes on above its highest id."""
+    first: int = 1
+    """The first number."""
+
+    state_type = int
+    examples = (
+        Example(about="Rows get their ids.", config="number: {as: id}", given=[{"a": 1}, {"a": 2}], expect=[{"id": 1}, {"id": 2}]),
+    )
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find a table that is not there."""
+        if self.table is not None and self.table not in flow.tables:
+            message = f"a table of this flow; got '{self.table}'"
+            yield Problem("unknown-table", "table", message, did_you_mean(self.table, flow.tables))
+        if node.key is not None:
+            yield Problem("option-value", "as", "no key: numbers are counted over all events")
+
+    def deployed(self, place: Place) -> Component:
+        """Go on above the ids that the table had when the flow was first deployed."""
+        return self.model_copy(update={"first": max(self.first, place.highest.get(self.table or "", 0) + 1)})
+
+    def on_event(self, state: int | None, event: Event, emit: Emit) -> int:
+        """Count on."""
+        number = self.first if state is None else state + 1
+        emit(event.derive({**event.data, self.as_: number}))
+        return number

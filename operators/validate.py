@@ -1,0 +1,192 @@
+"""`validate`: only what is declared gets through, checked in C."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, NotRequired, TypedDict
+
+import msgspec
+import re2
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from engine.api import Code, Event, EventFault, Example, Flow, Node, Problem, Stateless, component
+
+
+TYPES: dict[str, Any] = {
+    "text": str,
+    "number": int | float,
+    "int": int,
+    "bool": bool,
+    "time": datetime,
+    "list": list[Any],
+    "map": dict[str, Any],
+    "any": Any,
+}
+REFUSED = EventFault("validation")
+
+
+class Rule(BaseModel):
+    """What one field must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    type: Literal["text", "number", "int", "bool", "time", "list", "map", "any"] = "any"
+    """Its type; a time is ISO 8601 text."""
+    required: bool = True
+    """Whether it must be there and not null."""
+    default: Any = None
+    """What a missing field is set to."""
+    case: Literal["upper", "lower", "as_is"] = "as_is"
+    """How text is written before it is compared."""
+    min: float | None = None
+    """Least value of a number, least length of a text or list."""
+    max: float | None = None
+    """Greatest value of a number, greatest length of a text or list."""
+    one_of: tuple[str | int | float | bool, ...] = ()
+    """The values that are allowed, after `case`."""
+    pattern: str | None = None
+    """A regular expression (RE2) that the whole text must match."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re2.compile(pattern or "")
+        except re2.error as fault:
+            raise ValueError(f"a regular expression; {fault}") from None
+        return pattern
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is expected of a value that does not fit, or None."""
+        try:
+            msgspec.convert(value, TYPES[self.type])
+        except msgspec.ValidationError:
+            return self.type
+        text = self.cased(value)
+        if self.one_of and text not in self.one_of:
+            return f"one_of {', '.join(map(str, self.one_of))}"
+        if self.pattern is not None and not (isinstance(text, str) and re2.fullmatch(self.pattern, text)):
+            return f"pattern {self.pattern}"
+        return self._bounds(text)
+
+    def _bounds(self, value: Any) -> str | None:
+        sized = isinstance(value, (str, list, dict))
+        size, what = (len(value), "length ") if sized else (value, "")
+        if not isinstance(size, (int, float)):
+            return None
+        if self.min is not None and size < self.min:
+            return f"{what}min {self.min:g}"
+        return f"{what}max {self.max:g}" if self.max is not None and size > self.max else None
+
+    def cased(self, value: Any) -> Any:
+        """Return text in the wanted case."""
+        if self.case == "as_is" or not isinstance(value, str):
+            return value
+        return value.upper() if self.case == "upper" else value.lower()
+
+
+@component("validate")
+class Validate(Stateless):
+    """Check each event's fields and let only the declared ones through; what does not fit is rejected with every reason.
+
+    A rejected event goes to `name.rejected` where that is wired, else to the dead letters, and an HTTP sender that
+    waits for the stored row gets a 422 that names the fields.
+    """
+
+    fields: dict[str, Rule]
+    """Field name → rule; a type alone may stand for a rule (`device: text`)."""
+
+    shorthand = "fields"
+    outputs = {"rejected": "events that do not fit"}
+    fault_output = "rejected"
+    examples = (
+        Example(
+            about="A station's verdict: upper-cased, one of two values, nothing else gets through.",
+            config="validate: {device: {type: text, case: upper, max: 50}, result: {type: text, case: upper, one_of: [OK, DEFECT]}}",
+            given=[{"device": "led", "result": "ok", "extra": 1}, {"device": "led", "result": "TIMEOUT"}],
+            expect=[{"device": "LED", "result": "OK"}],
+        ),
+        Example(
+            about="A number within bounds, with a default for the unit.",
+            config="validate: {temperature: {type: number, min: -40, max: 125}, unit: {type: text, required: false, default: C}}",
+            given=[{"temperature": 21.5}, {"temperature": 300}, {"temperature": "hot"}],
+            expect=[{"temperature": 21.5, "unit": "C"}],
+        ),
+    )
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _types_alone(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: {"type": rule} if isinstance(rule, str) else rule for name, rule in fields.items()}
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find rules that contradict themselves."""
+        for name, rule in self.fields.items():
+            if rule.pattern is not None and rule.type != "text":
+                yield Problem("option-value", f"{name}.pattern", f"a field of type text; '{name}' is {rule.type}")
+            if rule.min is not None and rule.max is not None and rule.min > rule.max:
+                yield Problem("option-value", f"{name}.min", f"at most max ({rule.max:g}); got {rule.min:g}")
+
+    @cached_property
+    def payload(self) -> Any:
+        """Return the typed dict that C checks against; it drops what is not declared."""
+        kinds: dict[str, Any] = {}
+        for name, rule in self.fields.items():
+            kind = TYPES[rule.type]
+            kinds[name] = kind if rule.required and rule.default is None else NotRequired[kind | None if kind is not Any else Any]
+        return TypedDict("Payload", kinds)  # type: ignore[operator]
+
+    def code(self, code: Code) -> bool:
+        """Write one conversion in C and the checks that need the case first."""
+        data = code.name("d")
+        code.line(f"{data} = {code.bind(msgspec.convert)}({code.data}, {code.bind(self.payload)})")
+        for name, rule in self.fields.items():
+            self._rule(code, data, name, rule)
+        code.changed(data)
+        return True
+
+    def _rule(self, code: Code, data: str, name: str, rule: Rule) -> None:
+        value = code.name("w")
+        checks = list(self._checks(code, value, rule))
+        optional = not rule.required or rule.default is not None
+        if not checks and not optional and rule.case == "as_is":
+            return
+        code.line(f"{value} = {data}.get({name!r})")
+        if optional:
+            default = code.bind(rule.default) if rule.default is not None else "None"
+            code.line(f"if {value} is None: {value} = {data}[{name!r}] = {default}")
+        if rule.case != "as_is":
+            code.line(f"if {value} is not None: {value} = {data}[{name!r}] = {value}.{rule.case}()")
+        for check in checks:
+            code.line(f"if {value} is not None and {check}: raise {code.bind(REFUSED)}")
+
+    def _checks(self, code: Code, value: str, rule: Rule) -> Iterator[str]:
+        size = f"len({value})" if rule.type in ("text", "list", "map") else value
+        if rule.min is not None:
+            yield f"{size} < {rule.min!r}"
+        if rule.max is not None:
+            yield f"{size} > {rule.max!r}"
+        if rule.one_of:
+            yield f"{value} not in {code.bind(frozenset(rule.one_of))}"
+        if rule.pattern is not None:
+            yield f"not {code.bind(re2.compile(rule.pattern).fullmatch)}({value})"
+
+    def explain(self, fault: Exception, event: Event) -> Exception:
+        """Return every reason why an event does not fit."""
+        found = []
+        for name, rule in self.fields.items():
+            value = event.data.get(name)
+            if value is None and (not rule.required or rule.default is not None):
+                continue
+            expected = "required" if value is None else rule.problem(value)
+            if expected is not None:
+                found.append({"field": name, "expected": expected, "got": _shown(value)})
+        reason = "; ".join(f"{f['field']}: {f['expected']}; got {f['got']}" for f in found)
+        return EventFault(reason or str(fault), {"fields": found})
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:59] + "…"

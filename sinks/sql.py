@@ -1,0 +1,181 @@
+"""Write events into a table of the flow."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.api import (
+    Event,
+    EventFault,
+    Example,
+    Expression,
+    Flow,
+    Node,
+    Outside,
+    Problem,
+    Sink,
+    component,
+    did_you_mean,
+)
+from engine.database import transaction, writing_engine
+from engine.row_store import Append, Refused, Row, RowStore, Upsert
+from engine.rows import RowValues, row_json
+from engine.table import Table
+
+
+@component("sql")
+class Sql(Sink):
+    """Write events into a table that the flow declares, in batches.
+
+    A column takes the value of the same name from the event's data, or what `columns` says; fields that are no column
+    are left aside. A time that the event has no value for is the event's time, a serial is counted by the database.
+    Delivery: exactly once as seen in the table. An appended row carries its event's id, so a repeated write changes
+    nothing; upserted rows end in the state that the last event gave them. A value that does not fit its column
+    costs its own event only, which goes to the dead letters; a database that is away costs nothing.
+    """
+
+    guarantee: ClassVar[str] = "exactly once as seen in the table"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            about="Readings are appended; what is no column is left aside.",
+            config="sql: {table: sensor_result}",
+            given=[{"car_id": 1, "device": "LED", "result": "OK", "firmware": "2.1"}],
+            expect=[{"id": 1, "car_id": 1, "device": "LED", "result": "OK"}],
+        ),
+        Example(
+            about="The last state of each device, told by its name.",
+            config="sql: {table: device_state, mode: upsert, on: [device], columns: {state: lower(result)}}",
+            given=[{"device": "LED", "result": "OK"}, {"device": "LED", "result": "DEFECT"}],
+            expect=[{"device": "LED", "state": "defect"}],
+        ),
+    )
+
+    table: str
+    """The table to write to, declared under `tables`."""
+    mode: Literal["append", "upsert"] = "append"
+    """`append` makes a row of every event; `upsert` keeps one row for each value of the columns in `on`."""
+    on: tuple[str, ...] = ()
+    """With `upsert`: the columns that tell rows apart, which are `unique` in the table; its serial where not given.
+    Columns that an event does not name keep their value."""
+    columns: dict[str, Expression] = Field({})
+    """Columns that take the value of an expression rather than the field of their name."""
+    batch: int = Field(1000, ge=1, le=10_000)
+    """The most rows in one transaction."""
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find tables and columns that are not there, and keys that cannot tell rows apart."""
+        table = flow.tables.get(self.table)
+        if table is None or table.view:
+            known = [name for name, other in flow.tables.items() if not other.view]
+            message = f"a table of the flow ({', '.join(known)}); got " + ("view " if table else "") + f"'{self.table}'"
+            yield Problem("unknown-table", "table", message, did_you_mean(self.table, known))
+            return
+        named = [(f"columns.{name}", name) for name in self.columns]
+        for option, name in [*named, *((f"on.{at}", name) for at, name in enumerate(self.on))]:
+            if name not in table.columns:
+                message = f"a column of table '{self.table}' ({', '.join(table.columns)}); got '{name}'"
+                yield Problem("unknown-column", option, message, did_you_mean(name, table.columns))
+        yield from self._check_key(table)
+
+    def _check_key(self, table: Table) -> Iterable[Problem]:
+        on = self.key(table)
+        if self.mode == "append" and self.on:
+            yield Problem("option-value", "on", "mode upsert with it; got append", "mode: upsert")
+        elif self.mode == "upsert" and not on:
+            yield Problem("option-value", "on", f"the columns that tell rows apart: table '{table.name}' has no serial")
+        elif self.mode == "upsert" and set(on) <= table.columns.keys() and sorted(on) not in map(sorted, table.keys):
+            hint = f"{table.name}: {{unique: [[{', '.join(on)}]]}}"
+            yield Problem("option-value", "on", f"columns that are unique in table '{table.name}' together", hint)
+
+    def key(self, table: Table) -> tuple[str, ...]:
+        """Return the columns that tell rows apart when upserting."""
+        return self.on or ((table.serial,) if table.serial else ())
+
+    async def open(self, node: Node, outside: Outside) -> "SqlWriter":
+        """Return the writer; it connects when it first writes."""
+        return SqlWriter(node.name, self, outside)
+
+
+class SqlWriter:
+    """Writes batches, each in a transaction; what the database refuses is narrowed down to the rows it refuses."""
+
+    def __init__(self, name: str, sink: Sql, outside: Outside) -> None:
+        table = outside.metadata.tables[sink.table]
+        self._name, self._batch, self._outside = name, sink.batch, outside
+        self._engine: AsyncEngine = writing_engine(outside.database)
+        self._values = RowValues(
+            [column.info["column"] for column in table.columns if "column" in column.info],
+            {column: _evaluated(column, expression) for column, expression in sink.columns.items()},
+        )
+        on = sink.on or tuple(column.name for column in table.primary_key.columns)
+        dialect = self._engine.dialect
+        self._store: RowStore = Upsert(table, dialect, on) if sink.mode == "upsert" else Append(table, dialect)
+
+    async def write(self, events: list[Event]) -> None:
+        """Return when every event is a row or a dead letter; raises Unavailable when the database is away."""
+        rows, dead = self._rows(events)
+        refused: Refused = []
+        for begin in range(0, len(rows), self._batch):
+            refused += await self._commit(rows[begin : begin + self._batch])
+        lost = {id(row) for row, _ in refused}
+        waited = self._outside.answer_rows
+        await self._answer([row for row in rows if row.event.source in waited and id(row) not in lost])
+        for event, fault in dead + [(row.event, fault) for row, fault in refused]:
+            await self._refuse(event, fault)
+
+    async def close(self) -> None:
+        """Close the connections that are the writer's own."""
+        if self._engine.sync_engine.pool is not self._outside.database.sync_engine.pool:
+            await self._engine.dispose()
+
+    def _rows(self, events: Sequence[Event]) -> tuple[list[Row], list[tuple[Event, EventFault]]]:
+        rows, dead = [], []
+        for event in events:
+            try:
+                rows.append(Row(event, self._values(event)))
+            except EventFault as fault:
+                dead.append((event, fault))
+        return rows, dead
+
+    async def _commit(self, rows: Sequence[Row]) -> Refused:
+        try:
+            async with transaction(self._engine) as connection:
+                return await self._store.store(connection, rows)
+        except EventFault as fault:
+            if len(rows) == 1:
+                return [(rows[0], fault)]
+        middle = len(rows) // 2
+        return await self._commit(rows[:middle]) + await self._commit(rows[middle:])
+
+    async def _answer(self, rows: Sequence[Row]) -> None:
+        for begin in range(0, len(rows), self._batch):
+            part = rows[begin : begin + self._batch]
+            async with transaction(self._outside.database) as connection:
+                stored = await self._store.stored(connection, part)
+            for row in part:
+                if row.event.id in stored:
+                    await self._outside.answer(row.event.id, 201, row_json(stored[row.event.id]))
+
+    async def _refuse(self, event: Event, fault: EventFault) -> None:
+        """Hand over to the dead letters; a request that waits is told 409 where its row is there already."""
+        if "duplicate" in fault.values and event.source in self._outside.answer_rows:
+            error = {"code": "duplicate", "message": fault.reason, "fields": fault.values.get("fields", [])}
+            body = msgspec.json.encode({"error": error | {"id": event.id.hex()}})
+            await self._outside.answer(event.id, 409, body)
+        self._outside.dead(self._name, event, fault.reason, fault.values)
+
+
+def _evaluated(column: str, expression: Expression) -> Callable[[Event], Any]:
+    """Return the expression as what faults with its column, its part and the values that it looked at."""
+
+    def evaluate(event: Event) -> Any:
+        try:
+            return expression(event)
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as fault:
+            reason = f"column {column}: {expression.explain(event)}"
+            raise EventFault(reason, {"column": column, "expression": expression.text}) from fault
+
+    return evaluate

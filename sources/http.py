@@ -1,0 +1,176 @@
+"""`http`: JSON that is posted to the gateway."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from engine.api import (
+    Arrival,
+    Duration,
+    EventFault,
+    Example,
+    Flow,
+    Intake,
+    Node,
+    Problem,
+    RoutedSource,
+    Size,
+    Unavailable,
+    component,
+)
+from engine.paths import check_path, path_parameters
+from engine.refusal import Refusal, busy
+from engine.request_body import read_body, read_lines, read_object, read_objects
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+LINES = "application/x-ndjson"
+LONGEST_KEY = 255
+
+
+@component("http")
+class Http(RoutedSource):
+    """Take JSON objects by HTTP: one, an array of them, or lines (`application/x-ndjson`).
+
+    Delivery: the events are in the durable inbox before the answer, so an answer of 2xx is a promise. A full inbox is a
+    503 with Retry-After, and nothing of the request is kept. The header `Idempotency-Key` marks a request that is sent
+    again. `meta.account` is who sent it, `meta.params` are the parameters of the path.
+    """
+
+    post: str | None = None
+    """The path that takes POST, such as `/sensor/result` or `/cars/{car}/result`."""
+    put: str | None = None
+    """The path that takes PUT."""
+    allow: Literal["anyone", "viewer", "employee", "manager", "admin"] = "employee"
+    """The least role that may send; or anyone."""
+    reply: Literal["accepted", "row", "flow"] = "accepted"
+    """`accepted`: 202 after the commit; `row`: 201 with the row that a sink stored; `flow`: what the flow answers."""
+    timeout: Duration = Field(10_000_000, gt=0)
+    """How long an answer of the flow is waited for; 504 with the event's id after that. The event is kept."""
+    most: Size = Field(1 << 20, ge=2)
+    """The longest body."""
+    array: bool | None = None
+    """Whether many objects may come at once; default: where the reply is `accepted`."""
+    time: str | None = None
+    """The field that carries the event's own time; default: the arrival counts."""
+
+    guarantee = "at least once into the inbox"
+    examples = (
+        Example(
+            about="A sensor result that a person enters; the stored row is the answer.",
+            config="http: {post: /sensor/result, allow: employee, reply: row}",
+            given=[{"device": "LED", "result": "OK"}],
+            expect=[{"device": "LED", "result": "OK"}],
+        ),
+        Example(
+            about="Devices push many readings in one request.",
+            config="http: {post: /readings, allow: viewer, most: 4MiB}",
+            given=[{"sensor": "a", "value": 1}, {"sensor": "b", "value": 2}],
+            expect=[{"sensor": "a", "value": 1}, {"sensor": "b", "value": 2}],
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _one_path(self) -> "Http":
+        if (self.post is None) == (self.put is None):
+            raise ValueError("either post or put, with a path")
+        return self
+
+    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
+        """Find a path that cannot be served or is taken, and many events where one answer is waited for."""
+        method, path, _ = self.route()
+        for message in check_path(path):
+            yield Problem("path", method.lower(), message)
+        for name, query in flow.queries.items():
+            if (query.method, query.path) == (method.lower(), path):
+                yield Problem("path-taken", method.lower(), f"a path of its own; {method} {path} is the query '{name}'")
+        if self.array and self.reply != "accepted":
+            yield Problem(
+                "array",
+                "array",
+                f"reply: accepted; one request has one answer, so reply: {self.reply} takes one object",
+            )
+
+    def route(self) -> tuple[str, str, str | None]:
+        """Return method, path and role."""
+        method, path = ("POST", self.post) if self.post is not None else ("PUT", self.put or "")
+        return method, path, None if self.allow == "anyone" else self.allow
+
+    async def answer(self, request: "Request", intake: Intake) -> "Response":
+        """Check the whole body, commit it, and answer."""
+        body = await read_body(request, self.most)
+        objects = self._objects(body, request.headers.get("content-type", ""))
+        meta = _meta(request)
+        arrivals = [Arrival(item, request.url.path, meta) for item in objects]
+        waits = self.reply != "accepted"
+        try:
+            ids = await intake.append(arrivals, expect_reply=waits) if arrivals else []
+        except Unavailable as fault:
+            raise busy(f"the inbox cannot take it now: {fault}") from None
+        except EventFault as fault:
+            raise Refusal(422, "not_storable", fault.reason) from None
+        return await self._flows_answer(ids[0], intake) if waits else _json(b'{"accepted":%d}' % len(ids), 202)
+
+    def _objects(self, body: bytes, kind: str) -> list[bytes]:
+        many = self.array if self.array is not None else self.reply == "accepted"
+        lines = kind.partition(";")[0].strip().lower() == LINES
+        if lines and not many:
+            raise Refusal(415, "unsupported_type", f"expected one JSON object; got {LINES}")
+        return read_lines(body) if lines else read_objects(body) if many else [read_object(body)]
+
+    async def _flows_answer(self, event: bytes, intake: Intake) -> "Response":
+        seconds = self.timeout / 1e6
+        try:
+            reply = await intake.reply(event, seconds)
+        except TimeoutError:
+            message = f"the event is stored, but the flow did not answer within {seconds:g} s"
+            raise Refusal(504, "timeout", message, id=event.hex()) from None
+        return _json(reply.body, reply.status)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return what OpenAPI says of it: parameters, body, answers."""
+        one: dict[str, Any] = {"type": "object"}
+        many = self.array if self.array is not None else self.reply == "accepted"
+        content = {"application/json": {"schema": {"oneOf": [one, {"type": "array", "items": one}]} if many else one}}
+        if many:
+            content[LINES] = {"schema": {"type": "string"}}
+        return {
+            "parameters": [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in path_parameters(self.route()[1])
+            ],
+            "requestBody": {"required": True, "content": content},
+            "responses": self._responses(),
+            "codes": [400, 413, 415, 422, *((504,) if self.reply != "accepted" else ())],
+        }
+
+    def _responses(self) -> dict[str, Any]:
+        counted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
+        status, about, schema = {
+            "accepted": ("202", "All events are stored durably", counted),
+            "row": ("201", "The stored row", {"type": "object"}),
+            "flow": ("200", "What the flow answers", {}),
+        }[self.reply]
+        return {status: {"description": about, "content": {"application/json": {"schema": schema}}}}
+
+
+def _meta(request: "Request") -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "account": getattr(request.scope.get("account"), "name", None),
+        "params": dict(request.path_params),
+    }
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        if not 0 < len(key) <= LONGEST_KEY:
+            raise Refusal(400, "invalid_header", f"expected an Idempotency-Key of 1 to {LONGEST_KEY} characters")
+        meta["idempotency_key"] = key
+    return meta
+
+
+def _json(body: bytes, status: int) -> "Response":
+    from starlette.responses import Response  # only the gateway has it loaded; workers import this module too
+
+    return Response(body, status, media_type="application/json")

@@ -1,0 +1,8 @@
+"""What every test has: the fixtures of tests/services.py, and Hypothesis without a deadline."""
+
+from hypothesis import settings
+
+pytest_plugins = ["tests.services"]
+
+settings.register_profile("millstream", deadline=None, print_blob=True)
+settings.load_profile("millstream")

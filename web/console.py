@@ -1,0 +1,1 @@
+def console_routes(*a): return []

@@ -1,0 +1,152 @@
+"""What the parts of a gateway share: flows with their inboxes, hubs and processes, and what workers tell of them."""
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.component import Arrival, ChannelSource, Intake
+from engine.dead_letters import DeadLetterStore
+from engine.flow import Flow
+from engine.frames import Answer, Push, Report
+from engine.inbox import InboxWriter
+from engine.intake import FlowIntake, ReplyDesk
+from engine.link_server import LinkServer
+from engine.media import MediaStore
+from engine.settings import Settings
+from engine.supervisor import Process
+from web.channels import ChannelHub
+from web.services import FlowState
+
+RATE_TIME = 5.0
+Counts = dict[str, dict[str, float]]
+
+
+class Inside:
+    """Implements what the web layer asks (Services) and what the link tells (LinkHandlers)."""
+
+    def __init__(self, settings: Settings, database: AsyncEngine) -> None:
+        self.settings, self.database = settings, database
+        self.secret = settings.token_key().encode()
+        self.media = MediaStore(settings.data / "media")
+        self.mqtt = settings.mqtt()
+        self.definitions: dict[str, Flow] = {}
+        self.inboxes: dict[str, InboxWriter] = {}
+        self.hubs: dict[str, ChannelHub] = {}
+        self.processes: dict[str, Process] = {}
+        self.source_states: dict[tuple[str, str], tuple[str, str]] = {}
+        self.links: LinkServer
+        self._metadata: dict[str, MetaData] = {}
+        self._desks: dict[str, ReplyDesk] = {}
+        self._reports: dict[str, deque[tuple[float, Report]]] = {}
+        self._letters: dict[str, DeadLetterStore] = {}
+
+    def add(self, flow: Flow, metadata: MetaData) -> None:
+        """Take a flow that is deployed."""
+        self.definitions[flow.name] = flow
+        self._metadata[flow.name] = metadata
+        self._reports[flow.name] = deque(maxlen=16)
+
+    def open(self, flow: str, inbox: InboxWriter, desk: ReplyDesk) -> None:
+        """Take the open inbox of a flow."""
+        self.inboxes[flow], self._desks[flow] = inbox, desk
+        self._letters[flow] = DeadLetterStore(self.settings.flow_folder(flow) / "deadletters.db")
+
+    def committed(self, flow: str) -> Callable[[int, int], None]:
+        """Return what wakes a flow's worker after a commit."""
+        return lambda head, at: self.links.wake(flow, head, at)
+
+    def metadata(self, flow: Flow) -> MetaData:
+        """Return the tables and views of a flow."""
+        return self._metadata[flow.name]
+
+    def kept(self, flow: str, channel: str, event: str) -> bytes | None:
+        """Return the JSON of the value that a channel keeps of an event."""
+        return self.hubs[flow].kept(channel, event)
+
+    def intake(self, flow: str, source: str) -> Intake:
+        """Return what a pushed source writes to."""
+        return FlowIntake(self.inboxes[flow], self._desks[flow], flow, source, self.mqtt, self._source_state)
+
+    def _source_state(self, flow: str, source: str, state: str, detail: str) -> None:
+        self.source_states[flow, source] = (state, detail)
+
+    def receiver(self, flow: Flow) -> Callable[[str, str, Any, str], Awaitable[None]] | None:
+        """Return what takes the messages that clients of the flow's channels send; None where no source does."""
+        sources = {n.component.channel(): n.name for n in flow.section("sources") if isinstance(n.component, ChannelSource)}
+
+        async def receive(channel: str, room: str, account: Any, text: str) -> None:
+            meta = {"account": account.name if account else None, "room": room}
+            await self.intake(flow.name, sources[channel]).append([Arrival(text.encode(), channel, meta)])
+
+        return receive if sources else None
+
+    def mark(self, flow: str) -> tuple[int, int]:
+        """Return up to when everything is committed."""
+        return self.inboxes[flow].mark()
+
+    def on_push(self, flow: str, pushes: list[Push]) -> None:
+        """Bring events to their channels."""
+        self.hubs[flow].publish(pushes)
+
+    def on_answer(self, flow: str, answers: list[Answer]) -> None:
+        """Bring answers to those who wait."""
+        for answer in answers:
+            self._desks[flow].answer(answer.id, answer.status, answer.body)
+
+    def on_used(self, flow: str, offset: int) -> None:
+        """Remember up to where a flow is done."""
+        self.inboxes[flow].used(offset)
+
+    def on_report(self, flow: str, report: Report) -> None:
+        """Take a worker's counters."""
+        self._reports[flow].append((time.monotonic(), report))
+
+    def on_state(self, flow: str, connected: bool) -> None:
+        """Take note that a worker works, or does not any more."""
+        self.processes[flow].ready(connected)
+        if not connected:
+            self._reports[flow].clear()
+
+    def report(self, flow: str) -> Report:
+        """Return the latest counters of a flow."""
+        reports = self._reports.get(flow)
+        return reports[-1][1] if reports else Report()
+
+    def rates(self, flow: str) -> Counts:
+        """Return what each node did a second, over the last five seconds."""
+        now, reports = time.monotonic(), self._reports.get(flow) or ()
+        recent = [entry for entry in reports if entry[0] > now - RATE_TIME]
+        if len(recent) < 2:
+            return {}
+        (since, first), (_, last) = recent[0], recent[-1]
+        return {name: _rate(first.nodes.get(name, {}), counts, now - since) for name, counts in last.nodes.items()}
+
+    def letters(self, flow: str) -> DeadLetterStore:
+        """Return the dead letters of a flow."""
+        return self._letters[flow]
+
+    def flows(self) -> dict[str, FlowState]:
+        """Return every deployed flow's state by its name."""
+        return {name: self._state(name, process) for name, process in self.processes.items()}
+
+    def _state(self, name: str, process: Process) -> FlowState:
+        report, rates = self.report(name), self.rates(name)
+        return FlowState(
+            state=process.state, restarts=process.restarts, last_error=process.last_error, nodes=report.nodes, lag=report.lag,
+            since=process.since, pid=process.pid or 0, rss=report.rss, dead=self._letters[name].count(),
+            rates={node: counts.get("in" if self._is_sink(name, node) else "out", 0.0) for node, counts in rates.items()},
+            sources={source: state for (flow, source), state in self.source_states.items() if flow == name},
+        )  # fmt: skip
+
+    def _is_sink(self, flow: str, node: str) -> bool:
+        return node in self.definitions[flow].nodes and self.definitions[flow].nodes[node].section == "sinks"
+
+
+def _rate(first: dict[str, Any], last: dict[str, Any], seconds: float) -> dict[str, float]:
+    return {name: (value - first.get(name, 0)) / max(seconds, 0.1) for name, value in last.items()}
+
+

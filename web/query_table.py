@@ -1,0 +1,86 @@
+"""Answer a declared table: filters, times and pages, newest first."""
+
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, MetaData, Select, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.parameters import ScalarType, from_json
+from engine.queries import PAGING, SCALARS, TableQuery, hidden
+from web.accounts import Account
+from web.answers import Answer, Faults, Given, read_scalar, to_json, to_rows
+
+
+class TableAnswer:
+    """One table query, ready to be asked."""
+
+    def __init__(self, query: TableQuery, metadata: MetaData, engine: AsyncEngine) -> None:
+        self._query = query
+        self._engine = engine
+        table = metadata.tables[query.table]
+        self._columns = {column.name: column for column in table.columns if not hidden(column.name)}
+        time = query.time_column(self._columns)
+        self._time = self._columns[time] if time else None
+        times = ("since", "until") if time else ()
+        self._known = ("limit", "before_id", *times, *query.filters)
+        self._select = select(*self._columns.values()).order_by(self._columns[query.newest].desc())
+        for name, value in query.where.items():
+            self._select = self._select.where(_equals(self._columns[name], value))
+
+    async def answer(self, given: Given, account: Account | None) -> Answer:
+        """Return a page of rows as a JSON array."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(self._page(given))).all()
+        names = list(self._columns)
+        return Answer(to_json(to_rows(names, rows, {})))
+
+    def _page(self, given: Given) -> Select[Any]:
+        faults = Faults()
+        faults.unknown(given.text, self._known)
+        chosen = self._select
+        for name, text in given.text.items():
+            if name in self._known and name != "limit":
+                chosen = chosen.where(*self._condition(faults, name, text))
+        limit = self._limit(faults, given)
+        faults.raise_any()
+        return chosen.limit(limit)
+
+    def _limit(self, faults: Faults, given: Given) -> int:
+        text = given.text.get("limit")
+        if text is None:
+            return self._query.limit
+        if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= self._query.most:
+            return int(text)
+        faults.add("limit", f"1..{self._query.most}", text)
+        return 1
+
+    def _condition(self, faults: Faults, name: str, text: str) -> list[ColumnElement[bool]]:
+        column = self._column(name)
+        kind: ScalarType = "int" if name == "before_id" else "time" if name in PAGING else _kind(column)
+        value: Any = read_scalar(faults, name, kind, text)
+        if value is None:
+            return []
+        if name in ("since", "until") and _kind(column) == "date":
+            value = value.date()
+        return [
+            column < value
+            if name in ("before_id", "until")
+            else column >= value
+            if name == "since"
+            else column == value
+        ]
+
+    def _column(self, name: str) -> Column[Any]:
+        if name == "before_id":
+            return self._columns[self._query.newest]
+        return self._time if name in ("since", "until") and self._time is not None else self._columns[name]
+
+
+def _kind(column: Column[Any]) -> ScalarType:
+    return SCALARS[column.info["column"].type]
+
+
+def _equals(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    allowed = value if isinstance(value, list) else [value]
+    found = column.in_([from_json(_kind(column), one) for one in allowed if one is not None])
+    return found | column.is_(None) if None in allowed else found

@@ -1,0 +1,123 @@
+"""The paths of the deployed flows: HTTP sources and queries, replaced as a whole when a flow is deployed."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from engine.component import RoutedSource
+from engine.errors import Finding, FlowInvalid
+from engine.flow import Flow, Node
+from engine.paths import path_order
+from web.accounts import Account
+from web.guard import Guard
+from web.queries import QueryHandler
+from web.services import Services
+
+Handler = Callable[[Request], Awaitable[Response]]
+MoreRoutes = Callable[[Flow], Iterable[BaseRoute]]
+
+
+class SourceHandler:
+    """Serves one HTTP source: who may, then the source itself."""
+
+    def __init__(self, node: Node, source: RoutedSource, flow: str, services: Services, guard: Guard) -> None:
+        self.method, self.path, self._role = source.route()
+        self._source = source
+        self._node = node.name
+        self._flow = flow
+        self._services = services
+        self._guard = guard
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request."""
+        await self._guard.admit(request, self._role)
+        return await self._source.answer(request, self._services.intake(self._flow, self._node))
+
+
+class Resource:
+    """One path with a handler for each of its methods."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; raises HTTPException 405 for a method that is not there."""
+        handler = self.handlers.get("GET" if scope["method"] == "HEAD" else scope["method"])
+        if handler is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.handlers))})
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+class FlowRoutes:
+    """Serves what the deployed flows declare."""
+
+    def __init__(self, services: Services, guard: Guard, more: MoreRoutes | None = None) -> None:
+        self._services = services
+        self._guard = guard
+        self._more = more
+        self._router = Router(redirect_slashes=False)
+        self._queries: dict[tuple[str, str], QueryHandler] = {}
+        self.flows: tuple[Flow, ...] = ()
+
+    def replace(self, flows: Sequence[Flow]) -> None:
+        """Serve these flows from the next request on; raises FlowInvalid where two of them want the same path."""
+        if findings := path_conflicts(flows):
+            raise FlowInvalid(findings)
+        resources: dict[str, Resource] = {}
+        queries: dict[tuple[str, str], QueryHandler] = {}
+        more: list[BaseRoute] = []
+        for flow in flows:
+            self._add(flow, resources, queries)
+            more += self._more(flow) if self._more else ()
+        routes = [Route(path, resources[path]) for path in sorted(resources, key=path_order)]
+        self._router = Router([*more, *routes], redirect_slashes=False)
+        self._queries, self.flows = queries, tuple(flows)
+
+    def _add(self, flow: Flow, resources: dict[str, Resource], queries: dict[tuple[str, str], QueryHandler]) -> None:
+        for name, query in flow.queries.items():
+            handler = QueryHandler(query, flow, self._services, self._guard)
+            queries[flow.name, name] = handler
+            resources.setdefault(query.path, Resource()).handlers[query.method.upper()] = handler
+        for node in flow.nodes.values():
+            if isinstance(node.component, RoutedSource):
+                source = SourceHandler(node, node.component, flow.name, self._services, self._guard)
+                resources.setdefault(source.path, Resource()).handlers[source.method.upper()] = source
+
+    async def ask(self, flow: str, query: str, given: Mapping[str, str], account: Account | None = None) -> bytes:
+        """Return the JSON of a declared query for parameters as text, as a channel gives it on connect."""
+        return await self._queries[flow, query].ask(given, account)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection with the routes of this moment."""
+        await self._router(scope, receive, send)
+
+
+def path_conflicts(flows: Iterable[Flow]) -> list[Finding]:
+    """Return a finding for each method and path that is served twice."""
+    taken: dict[tuple[str, str], str] = {}
+    findings = []
+    for flow in flows:
+        for method, path, name in _paths(flow):
+            first = taken.setdefault((method, _shape(path)), f"{flow.name}.{name}")
+            if first != f"{flow.name}.{name}":
+                message = f"a path of its own; {method} {path} is that of {first}"
+                findings.append(Finding(code="path-taken", message=message, path=str(flow.path), node=name))
+    return findings
+
+
+def _paths(flow: Flow) -> Iterable[tuple[str, str, str]]:
+    for name, query in flow.queries.items():
+        yield query.method.upper(), query.path, name
+    for node in flow.nodes.values():
+        if isinstance(node.component, RoutedSource):
+            method, path, _ = node.component.route()
+            yield method.upper(), path, node.name
+
+
+def _shape(path: str) -> str:
+    return "/".join("{}" if part.startswith("{") else part for part in path.split("/"))
