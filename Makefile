@@ -7,12 +7,12 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 BROWSER := tests/browser/node_modules/.package-lock.json
 PYTEST_ARGS ?=
-RUN ?= flows/car_inspection
+RUN ?= flows/car_inspection flows/car_inspection/simulator
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile
 
-run: .venv/ready  ## set up, then run the car inspection pack (another: RUN=flows/…); honours MILLSTREAM_*
+run: .venv/ready  ## set up, then run the car inspection pack with simulated devices (another: RUN=flows/…); honours MILLSTREAM_*
 	@echo "run: millstream run $(RUN)"
 	@exec $(BIN)/millstream run $(RUN)
 

@@ -44,7 +44,11 @@ def _password(from_stdin: bool) -> tuple[str, bool]:
 
 
 @accounts.command("add")
-def add(name: Name, role: Annotated[str, typer.Option(help="viewer, employee, manager or admin.")], password_stdin: FromStdin = False) -> None:
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="viewer, employee, manager or admin.")],
+    password_stdin: FromStdin = False,
+) -> None:
     """Add an account; without a terminal and --password-stdin a password is made and printed."""
     password, made = _password(password_stdin)
     _with_database(lambda engine: store.add_account(engine, name, role, password, by="command line"))

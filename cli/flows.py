@@ -42,7 +42,7 @@ def lint(paths: Paths, json: AsJson = False) -> None:
     raise typer.Exit(1 if findings else 0)
 
 
-def test(paths: Paths, json: AsJson = False) -> None:
+def run_flow_tests(paths: Paths, json: AsJson = False) -> None:
     """Run the flows' own tests on a virtual clock; needs no broker and no database."""
     flows = [flow.raise_findings() for flow in _flows(paths)]
     outcomes = [outcome for flow in flows for outcome in run_tests(flow)]
@@ -63,7 +63,14 @@ def graph(path: Annotated[Path, typer.Argument(help="A flow file.")], json: AsJs
     flow = _flows([path])[0].raise_findings()
     wires = [(str(wire), node.name) for node in flow.nodes.values() for wire in node.inputs]
     if json:
-        _print({"nodes": {n.name: {"section": n.section, "kind": n.kind, "about": n.about} for n in flow.nodes.values()}, "wires": wires})
+        _print(
+            {
+                "nodes": {
+                    n.name: {"section": n.section, "kind": n.kind, "about": n.about} for n in flow.nodes.values()
+                },
+                "wires": wires,
+            }
+        )
         return
     typer.echo("flowchart LR")
     shapes = {"sources": ("([", "])"), "operators": ("[", "]"), "sinks": ("[/", "/]")}

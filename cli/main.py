@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from cli.accounts import accounts
-from cli.flows import graph, lint, test
+from cli.flows import graph, lint, run_flow_tests
 from cli.processes import run, worker
 from cli.reference import explain, list_kinds, schema
 from engine.errors import MillstreamError
@@ -25,11 +25,21 @@ class Commands(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    cls=Commands, help="Run dataflows that are declared in YAML.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    cls=Commands,
+    help="Run dataflows that are declared in YAML.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "lint": lint, "test": test, "list": list_kinds, "explain": explain, "schema": schema, "graph": graph,
-}  # fmt: skip
+    "run": run,
+    "lint": lint,
+    "test": run_flow_tests,
+    "list": list_kinds,
+    "explain": explain,
+    "schema": schema,
+    "graph": graph,
+}
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.command("worker", hidden=True)(worker)

@@ -98,7 +98,9 @@ def _logging() -> None:
     level = getattr(logging, os.environ.get("MILLSTREAM_LOG", "INFO").upper(), None)
     if not isinstance(level, int):
         raise EnvironmentFault("MILLSTREAM_LOG: one of DEBUG, INFO, WARNING, ERROR")
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

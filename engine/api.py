@@ -21,6 +21,7 @@ from engine.component import (
     Stateless,
     Writer,
 )
+from engine.database import transaction, writing_engine
 from engine.errors import EnvironmentFault, EventFault, MillstreamError, Unavailable, did_you_mean
 from engine.event import MICROSECONDS, Event, derived_id, microseconds, moment
 from engine.expressions import Expression
@@ -30,11 +31,18 @@ from engine.media import MediaStore
 from engine.mqtt import MqttSession
 from engine.mqtt_codec import Message as MqttMessage
 from engine.outside import Outside
+from engine.paths import check_path, path_parameters
 from engine.quantities import Duration, Rate, Size, duration_text
+from engine.refusal import Refusal, busy
 from engine.registry import component
+from engine.request_body import read_body, read_lines, read_object, read_objects
+from engine.row_store import Append, Refused, Row, RowStore, Upsert
+from engine.rows import RowValues, row_json
+from engine.table import Table
 
 __all__ = [
     "MICROSECONDS",
+    "Append",
     "Arrival",
     "ChannelSource",
     "Code",
@@ -58,22 +66,39 @@ __all__ = [
     "Problem",
     "Pull",
     "PulledSource",
-    "Rate",
     "Push",
+    "Rate",
     "Reader",
+    "Refusal",
+    "Refused",
     "Reply",
     "RoutedSource",
+    "Row",
+    "RowStore",
+    "RowValues",
     "Sink",
     "Size",
     "Source",
     "Stateful",
     "Stateless",
+    "Table",
     "Unavailable",
+    "Upsert",
     "Writer",
+    "busy",
+    "check_path",
     "component",
     "derived_id",
     "did_you_mean",
     "duration_text",
     "microseconds",
     "moment",
+    "path_parameters",
+    "read_body",
+    "read_lines",
+    "read_object",
+    "read_objects",
+    "row_json",
+    "transaction",
+    "writing_engine",
 ]

@@ -67,7 +67,7 @@ class Code:
             data=data or self.data, id=f"{event}.id", time=f"{event}.time", key=f"{event}.key", source=f"{event}.source",
             topic=f"{event}.topic", meta=f"{event}.meta", arrival=f"{event}.arrival", constants=self.constants,
             temporaries=self._temporaries,
-        )  # fmt: skip
+        )
         source = expression.code(scope)
         self._temporaries = scope.temporaries
         return source
@@ -256,7 +256,7 @@ class _Writer:
         wired = frozenset(output for _, output in self.stage.flow.consumers(node.name))
         outputs = "" if type(component).code is not Stateless.code and not several else self.code.bind(
             Outputs(node.name, wired, component.fault_output), "o"
-        )  # fmt: skip
+        )
 
         def write() -> None:
             inlined.append(not outputs and component.code(self.code))
@@ -274,7 +274,9 @@ class _Writer:
         code = self.code
         run, made = code.name("r"), code.name("e")
         with code.block(f"for {run} in {outputs}.take():"), code.block(f"for {made} in {run}[1]:"):
-            code.line(f"if {run}[0] == {DEAD!r}: drop({node.name!r}, {made}.event, EventFault({made}.reason, {made}.values))")
+            code.line(
+                f"if {run}[0] == {DEAD!r}: drop({node.name!r}, {made}.event, EventFault({made}.reason, {made}.values))"
+            )
             for output in ("", *sorted(wired - {""})):
                 with code.block(f"elif {run}[0] == {output!r}:"):
                     self._feed(Input(node.name, output), made, owned=False)

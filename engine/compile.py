@@ -65,7 +65,9 @@ def _keyed(run: Run, keyed: KeyedPlan, stages: dict[str, Stream[Item]]) -> Strea
     name = keyed.node.name
     streams = [stages[upstream] for upstream in keyed.upstream]
     merged = op.merge(f"{name}:in", *streams) if len(streams) > 1 else streams[0]
-    chosen = op.flat_map_batch(f"{name}:select", merged, lambda batch: [(s, item) for port, s, item in batch if port == name])
+    chosen = op.flat_map_batch(
+        f"{name}:select", merged, lambda batch: [(s, item) for port, s, item in batch if port == name]
+    )
     numbers = iter(range(1 << 30))
     out = op.stateful_batch(name, chosen, lambda snapshot: KeyedLogic(run, keyed, next(numbers), snapshot))
     return op.flat_map_batch(f"{name}:stage", out, lambda batch: run.after(keyed, [item for _, item in batch]))

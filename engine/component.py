@@ -39,7 +39,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What is known of the place where a flow runs: the data folder, and the highest id of each table at first deploy."""
+    """What is known of the place where a flow runs: the data folder, each table's highest id at the first deploy."""
 
     data: Path
     highest: dict[str, int] = {}
@@ -116,7 +116,7 @@ class Intake(Protocol):
     def acknowledged(self, packets: Iterable[int]) -> None:
         """Tell that the acknowledgements of these MQTT packets were written, so that their ids may come again."""
 
-    async def reply(self, event_id: bytes, timeout: float) -> Reply:
+    async def reply(self, event_id: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - part of the answer's meaning
         """Return what the flow answers to the event; raises TimeoutError after `timeout` seconds."""
 
     def state(self, state: str, detail: str = "") -> None:
@@ -193,6 +193,10 @@ class Operator(Component):
     """What happens to events on their way: a pure function, without clock, randomness or I/O."""
 
     section: ClassVar[str] = "operators"
+
+    def empty(self) -> dict[str, Any] | None:
+        """Return what stands for its output before there is one, such as a count of nothing; None: there is none."""
+        return None
 
 
 class Stateless(Operator):

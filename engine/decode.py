@@ -49,7 +49,9 @@ class Decoding:
 
     def __init__(self, flow: Flow) -> None:
         self._decoders = {node.name: decoder_of(node) for node in flow.section("sources")}
-        self._times: dict[str, str | None] = {node.name: getattr(node.component, "time", None) for node in flow.section("sources")}
+        self._times: dict[str, str | None] = {
+            node.name: getattr(node.component, "time", None) for node in flow.section("sources")
+        }
 
     def runs(self, blocks: Iterable[Block], prefix: bytes) -> list[Run]:
         """Decode blocks; what cannot be decoded goes out as dead letters under "!"."""
@@ -64,7 +66,9 @@ class Decoding:
         last = -1
         events: list[Event] = []
         for index, topic_index, payload in zip(block.source_index, block.topic_index, block.payloads, strict=True):
-            event = Event(prefix + offset.to_bytes(8, "big"), arrival, "", names[index], topics[topic_index], {}, None, arrival)
+            event = Event(
+                prefix + offset.to_bytes(8, "big"), arrival, "", names[index], topics[topic_index], {}, None, arrival
+            )
             if index != last:
                 last, events = index, []
                 found.append((names[index], events))

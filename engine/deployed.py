@@ -73,5 +73,3 @@ def load_deployed(settings: Settings, name: str) -> tuple[Flow, Deployed]:
         raise FileNotFoundError(record_path(settings, name))
     flow = load(Path(record.source), surroundings(settings, record.overrides)).raise_findings()
     return place_flow(flow, settings, record), record
-
-

@@ -38,7 +38,16 @@ class Document:
         """Add a finding at a part of the file."""
         line, column = self.at(where)
         self.findings.append(
-            Finding(code=code, message=message, path=self.path, line=line, column=column, node=node, option=option, hint=hint)
+            Finding(
+                code=code,
+                message=message,
+                path=self.path,
+                line=line,
+                column=column,
+                node=node,
+                option=option,
+                hint=hint,
+            )
         )
 
 
@@ -63,7 +72,13 @@ def parse(blob: bytes, document: Document) -> Document:
     except UnicodeDecodeError as fault:
         line = blob.count(b"\n", 0, fault.start) + 1
         document.findings.append(
-            Finding(code="encoding", message=f"UTF-8 text; got byte 0x{blob[fault.start]:02x}", path=document.path, line=line, column=1)
+            Finding(
+                code="encoding",
+                message=f"UTF-8 text; got byte 0x{blob[fault.start]:02x}",
+                path=document.path,
+                line=line,
+                column=1,
+            )
         )
     except RecursionError:
         document.find("depth", (), f"at most {MAX_DEPTH} levels of nesting")
@@ -123,8 +138,13 @@ def _key(document: Document, node: yaml.Node, where: Where) -> str | None:
     if not isinstance(node, yaml.ScalarNode):
         document.find("key", (*where, "\0key"), "a key that is plain text")
         return None
-    if node.style not in ("'", "\"") and node.tag.rpartition(":")[2] not in ("str", "int"):
-        document.find("yaml-surprise", (*where, "\0key"), f"a key that YAML reads as text; got {node.value}", hint=f'write "{node.value}"')
+    if node.style not in ("'", '"') and node.tag.rpartition(":")[2] not in ("str", "int"):
+        document.find(
+            "yaml-surprise",
+            (*where, "\0key"),
+            f"a key that YAML reads as text; got {node.value}",
+            hint=f'write "{node.value}"',
+        )
         return None
     return str(node.value)
 
@@ -134,12 +154,19 @@ def _scalar(document: Document, node: yaml.Node, where: Where) -> Any:
     if kind == "str":
         return text
     if not node.tag.startswith("tag:yaml.org,2002:") or kind not in ("bool", "int", "float", "null"):
-        document.find("yaml-surprise", where, f"plain text or a number; YAML reads {text} as {kind}", hint=f'write "{text}"')
+        document.find(
+            "yaml-surprise", where, f"plain text or a number; YAML reads {text} as {kind}", hint=f'write "{text}"'
+        )
         return None
     if kind == "null":
         return None
     if kind == "bool" and text not in _BOOL:
-        document.find("yaml-surprise", where, f"true or false; YAML reads {text} as a truth value", hint=f'write "{text}" if text is meant')
+        document.find(
+            "yaml-surprise",
+            where,
+            f"true or false; YAML reads {text} as a truth value",
+            hint=f'write "{text}" if text is meant',
+        )
         return None
     return _BOOL[text] if kind == "bool" else _number(document, text, kind, where)
 
@@ -147,6 +174,11 @@ def _scalar(document: Document, node: yaml.Node, where: Where) -> Any:
 def _number(document: Document, text: str, kind: str, where: Where) -> int | float | None:
     digits = text.lstrip("+-")
     if ":" in text or (kind == "int" and len(digits) > 1 and digits[0] == "0") or "_" in text:
-        document.find("yaml-surprise", where, f"a decimal number; YAML reads {text} in another base", hint=f'write "{text}" if text is meant')
+        document.find(
+            "yaml-surprise",
+            where,
+            f"a decimal number; YAML reads {text} in another base",
+            hint=f'write "{text}" if text is meant',
+        )
         return None
     return int(text) if kind == "int" else float(text.replace(".inf", "inf").replace(".nan", "nan"))

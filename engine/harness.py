@@ -1,16 +1,18 @@
 """Run a plan without Bytewax, on a virtual clock: what flow tests, examples and property tests use."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from engine.block import Block
+from engine.component import Sink
 from engine.dead import DeadLetter
 from engine.decode import Decoding
 from engine.event import Event, stream_prefix
-from engine.flow import Flow
-from engine.keyed import SHARDS, Mark, Shard
+from engine.flow import Flow, Input, Node
+from engine.keyed import SHARDS, Shard
 from engine.outputs import DEAD
 from engine.plan import Plan, Run
 
@@ -28,12 +30,12 @@ class Sent(msgspec.Struct, frozen=True):
 class Harness:
     """One run of a flow. `out` holds the events that reached each sink, `dead` the dead letters, in order."""
 
-    def __init__(self, flow: Flow, stream: str = "test") -> None:
+    def __init__(self, flow: Flow, stream: str = "test", taps: Iterable[str] = ()) -> None:
+        flow = tapped(flow, taps)
         self.plan = Plan(flow)
         self.decoding = Decoding(flow)
         self.prefix = stream_prefix(stream)
         self.out: dict[str, list[Event]] = defaultdict(list)
-        self.passed: dict[str, list[Event]] = defaultdict(list)
         self.dead: list[DeadLetter] = []
         self.head = 0
         self._start({})
@@ -64,21 +66,19 @@ class Harness:
 
     def restart(self) -> None:
         """Stop with a snapshot and start from it."""
-        self._start({(name, s): bytes(shard.snapshot()) for name, shards in self.shards.items() for s, shard in shards.items()})
+        self._start(
+            {(name, s): bytes(shard.snapshot()) for name, shards in self.shards.items() for s, shard in shards.items()}
+        )
 
     def _route(self, items: list[tuple[str, str, Any]]) -> None:
         waiting: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         self._deliver(items, waiting)
         for keyed in self.plan.keyed:
             name = keyed.node.name
-            given = [found for shard, item in waiting.pop(name, []) for found in self.shards[name][shard].on_items([item])]
-            self._note(name, given)
+            given = [
+                found for shard, item in waiting.pop(name, []) for found in self.shards[name][shard].on_items([item])
+            ]
             self._deliver(self.run.after(keyed, given), waiting)
-
-    def _note(self, name: str, given: list[tuple[str, list[Any]] | Mark]) -> None:
-        for found in given:
-            if not isinstance(found, Mark) and found[0] != DEAD:
-                self.passed[f"{name}.{found[0]}" if found[0] else name] += found[1]
 
     def _deliver(self, items: list[tuple[str, str, Any]], waiting: dict[str, list[tuple[str, Any]]]) -> None:
         for port, shard, item in items:
@@ -88,6 +88,21 @@ class Harness:
                 waiting[port].append((shard, item))
             else:
                 self.out[port] += item
+
+
+class Tap(Sink):
+    """Takes what comes out of a node, for a test that looks there."""
+
+
+def tapped(flow: Flow, wires: Iterable[str]) -> Flow:
+    """Return the flow with a sink at each of these wires (`node` or `node.output`), named as the wire."""
+    taps = {wire: Node(name=wire, section="sinks", component=Tap(), inputs=(_input(wire),)) for wire in wires}
+    return msgspec.structs.replace(flow, nodes=flow.nodes | taps)
+
+
+def _input(wire: str) -> Input:
+    node, _, output = wire.partition(".")
+    return Input(node, output)
 
 
 def block_of(messages: list[Sent], first: int, time: int) -> Block:

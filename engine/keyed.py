@@ -6,7 +6,7 @@ that is due fires before the first later event, so what comes out does not depen
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -62,7 +62,9 @@ class Gate:
 class Shard:
     """The states of one node's keys in one shard. Items are chunks of events or marks."""
 
-    def __init__(self, node: str, operator: Stateful[Any], wired: frozenset[str], shard: str, clock: Clock, gate: Gate) -> None:
+    def __init__(
+        self, node: str, operator: Stateful[Any], wired: frozenset[str], shard: str, clock: Clock, gate: Gate
+    ) -> None:
         self.node, self.operator, self.shard, self.clock, self.gate = node, operator, shard, clock, gate
         self.outputs = Outputs(node, wired, operator.fault_output)
         self.timed = type(operator).due is not Stateful.due
@@ -77,10 +79,12 @@ class Shard:
 
     def restore(self, snapshot: bytes) -> None:
         """Take the states of a snapshot."""
-        self.now, self.states = cast(tuple[int, dict[str, Any]], self._coder.decode(snapshot))
+        self.now, self.states = self._coder.decode(snapshot)
         self._bytes = snapshot
         if self.timed:
-            self._due = {key: due for key, state in self.states.items() if (due := self.operator.due(state)) is not None}
+            self._due = {
+                key: due for key, state in self.states.items() if (due := self.operator.due(state)) is not None
+            }
             self._heap = [(due, key) for key, due in self._due.items()]
             heapify(self._heap)
             self._tell()

@@ -17,7 +17,7 @@ from engine.nodes import read_nodes
 from engine.queries import QuerySpec
 from engine.registry import SECTIONS
 from engine.substitution import Surroundings, read_settings, substitute
-from engine.tables import Table, check_tables
+from engine.tables import Table, check_tables, resolved
 from engine.wiring import check_wiring
 
 KEYS = ("flow", "about", "settings", "tables", *SECTIONS, "channels", "queries", "pages", "tests")
@@ -56,8 +56,18 @@ def _load(document: Document, path: Path, around: Surroundings) -> Flow:
     for key in spec.keys() - set(KEYS):
         document.find("unknown-section", (key,), f"one of {', '.join(KEYS)}; got '{key}'", hint=did_you_mean(key, KEYS))
     settings = read_settings(document, spec.get("settings"), around)
-    rest = {key: substitute(document, value, settings, (key,)) for key, value in spec.items() if key not in ("settings", "tests")}
-    flow = Flow(name=_flow_name(document, rest), path=path, about=str(rest.get("about") or ""), settings=settings, document=document)
+    rest = {
+        key: substitute(document, value, settings, (key,))
+        for key, value in spec.items()
+        if key not in ("settings", "tests")
+    }
+    flow = Flow(
+        name=_flow_name(document, rest),
+        path=path,
+        about=str(rest.get("about") or ""),
+        settings=settings,
+        document=document,
+    )
     flow.tables = _tables(document, _mapping(document, rest, "tables"))
     flow.channels = _specs(document, _mapping(document, rest, "channels"), "channels", ChannelSpec.parse)
     flow.queries = _specs(document, _mapping(document, rest, "queries"), "queries", QuerySpec.parse)
@@ -73,7 +83,9 @@ def _flow_name(document: Document, spec: dict[str, Any]) -> str:
     if name is None:
         document.find("flow-name", (), "a line 'flow: name'", option="flow")
     elif not isinstance(name, str) or not _NAME.fullmatch(name):
-        document.find("flow-name", ("flow",), f"a name of small letters, digits and _; got {shown(name)}", option="flow")
+        document.find(
+            "flow-name", ("flow",), f"a name of small letters, digits and _; got {shown(name)}", option="flow"
+        )
         return ""
     return name or ""
 
@@ -90,12 +102,21 @@ def _mapping(document: Document, spec: dict[str, Any], section: str) -> dict[str
 
 def _tables(document: Document, specs: dict[str, Any]) -> dict[str, Table]:
     tables = _specs(document, specs, "tables", Table.parse)
-    for problem in check_tables(tables):
-        document.find("table", ("tables", *problem.where), problem.message, option=".".join(map(str, problem.where)), hint=problem.hint)
-    return tables
+    problems = check_tables(tables)
+    for problem in problems:
+        document.find(
+            "table",
+            ("tables", *problem.where),
+            problem.message,
+            option=".".join(map(str, problem.where)),
+            hint=problem.hint,
+        )
+    return tables if problems else resolved(tables)
 
 
-def _specs(document: Document, specs: dict[str, Any], section: str, parse_one: Callable[[str, Any], Any]) -> dict[str, Any]:
+def _specs(
+    document: Document, specs: dict[str, Any], section: str, parse_one: Callable[[str, Any], Any]
+) -> dict[str, Any]:
     """Parse each entry of a section; a parser raises SpecFault with all its problems."""
     found = {}
     for name, spec in specs.items():
@@ -104,7 +125,13 @@ def _specs(document: Document, specs: dict[str, Any], section: str, parse_one: C
         except SpecFault as fault:
             for problem in fault.problems:
                 option = ".".join(map(str, (name, *problem.where)))
-                document.find(section.rstrip("s").replace("querie", "query"), (section, name, *problem.where), problem.message, option=option, hint=problem.hint)
+                document.find(
+                    section.rstrip("s").replace("querie", "query"),
+                    (section, name, *problem.where),
+                    problem.message,
+                    option=option,
+                    hint=problem.hint,
+                )
     return found
 
 
@@ -121,5 +148,3 @@ def _tests(document: Document, specs: Any) -> list[FlowTest]:
         except ValidationError as fault:
             report(document, fault, ("tests", index), FlowTest, node="")
     return found
-
-

@@ -37,7 +37,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def report(document: Document, fault: ValidationError, where: Where, model: type[BaseModel], *, node: str, strip: str = "") -> None:
+def report(
+    document: Document, fault: ValidationError, where: Where, model: type[BaseModel], *, node: str, strip: str = ""
+) -> None:
     """Add a finding for each of pydantic's errors; `strip` is the shorthand option that the file does not spell."""
     for error in fault.errors():
         path = tuple(part for part in error["loc"] if not (isinstance(part, str) and _invented(part)))
@@ -72,7 +74,11 @@ def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Return the option names of the model that a location lies in."""
     found: Any = model
     for part in path:
-        annotation = found.model_fields[part].annotation if hasattr(found, "model_fields") and part in found.model_fields else found
+        annotation = (
+            found.model_fields[part].annotation
+            if hasattr(found, "model_fields") and part in found.model_fields
+            else found
+        )
         found = _inner_model(annotation) or found
     return sorted(found.model_fields)
 

@@ -48,7 +48,9 @@ class NodeReader:
         if not _NAME.fullmatch(name):
             self.document.find("node-name", where, f"a name of small letters, digits and _; got '{name}'", node=name)
         if name in self.nodes:
-            self.document.find("node-name", where, f"a name of its own; '{name}' is in {self.nodes[name].section} too", node=name)
+            self.document.find(
+                "node-name", where, f"a name of its own; '{name}' is in {self.nodes[name].section} too", node=name
+            )
             return
         if not isinstance(spec, dict):
             self.document.find("node", where, f"a mapping with one kind; got {shown(spec)}", node=name)
@@ -62,15 +64,25 @@ class NodeReader:
     def _steps(self, name: str, spec: dict[str, Any], inputs: tuple[Input, ...], where: Where) -> None:
         steps, common = spec["steps"], {k: v for k, v in spec.items() if k in COMMON["operators"] and k != "steps"}
         for key in spec.keys() - common.keys() - {"steps"}:
-            self.document.find("unknown-option", (*where, key), f"either steps or one kind; got both steps and '{key}'", node=name, option=key)
+            self.document.find(
+                "unknown-option",
+                (*where, key),
+                f"either steps or one kind; got both steps and '{key}'",
+                node=name,
+                option=key,
+            )
         if not isinstance(steps, list) or not steps:
-            self.document.find("steps", (*where, "steps"), f"a list of kinds in a row; got {shown(steps)}", node=name, option="steps")
+            self.document.find(
+                "steps", (*where, "steps"), f"a list of kinds in a row; got {shown(steps)}", node=name, option="steps"
+            )
             return
         for index, step in enumerate(steps):
             last, at = index == len(steps) - 1, (*where, "steps", index)
             own = f"{name}/{index + 1}" if not last else name
             if not isinstance(step, dict):
-                self.document.find("steps", at, f"a kind with its options; got {shown(step)}", node=name, option=f"steps.{index}")
+                self.document.find(
+                    "steps", at, f"a kind with its options; got {shown(step)}", node=name, option=f"steps.{index}"
+                )
                 continue
             self._one("operators", own, step | (common if index == 0 else {}), inputs, at)
             inputs = (Input(own),)
@@ -84,12 +96,18 @@ class NodeReader:
         key = self._expression(name, spec, "key", where)
         on_error = spec.get("on_error", "dead_letters")
         if on_error not in ON_ERROR:
-            self.document.find("option-value", (*where, "on_error"), f"one of {', '.join(ON_ERROR)}; got {shown(on_error)}", node=name, option="on_error")
+            self.document.find(
+                "option-value",
+                (*where, "on_error"),
+                f"one of {', '.join(ON_ERROR)}; got {shown(on_error)}",
+                node=name,
+                option="on_error",
+            )
         if built is not None:
             self.nodes[name] = Node(
                 name=name, section=section, component=built, inputs=inputs, where=condition, key=key,
                 about=str(spec.get("about") or ""), was=str(spec.get("was") or ""), on_error=str(on_error),
-            )  # fmt: skip
+            )
             for implied, nodes in built.implies(name).items():
                 for other, other_spec in nodes.items():
                     self.read(implied, other, other_spec)
@@ -104,9 +122,15 @@ class NodeReader:
                 self.document.find(
                     "unknown-kind", (*where, key), f"a kind of {section} or an option of every node; got '{key}'",
                     node=name, option=key, hint=did_you_mean(key, words),
-                )  # fmt: skip
+                )
         if len(kinds) > 1:
-            self.document.find("one-kind", (*where, kinds[1]), f"exactly one kind; got {', '.join(kinds)}", node=name, hint="give each its own node, or use steps")
+            self.document.find(
+                "one-kind",
+                (*where, kinds[1]),
+                f"exactly one kind; got {', '.join(kinds)}",
+                node=name,
+                hint="give each its own node, or use steps",
+            )
             return None, None
         if kinds:
             return kinds[0], spec[kinds[0]]
@@ -134,7 +158,14 @@ class NodeReader:
         try:
             return parse_expression(text, self.context.settings)
         except ExpressionFault as fault:
-            self.document.find("expression", (*where, option), f"{fault}; in {shown(text)}", node=name, option=option, hint=fault.hint or "")
+            self.document.find(
+                "expression",
+                (*where, option),
+                f"{fault}; in {shown(text)}",
+                node=name,
+                option=option,
+                hint=fault.hint or "",
+            )
         return None
 
     def _inputs(self, section: str, name: str, spec: dict[str, Any]) -> Iterator[Input]:
@@ -142,14 +173,22 @@ class NodeReader:
         value = spec.get("from")
         wanted = [value] if isinstance(value, str) else value
         if not isinstance(wanted, list) or not wanted:
-            self.document.find("from", where if value is not None else where[:2], f"a node's name or a list of names; got {shown(value)}", node=name, option="from")
+            self.document.find(
+                "from",
+                where if value is not None else where[:2],
+                f"a node's name or a list of names; got {shown(value)}",
+                node=name,
+                option="from",
+            )
             return
         for text in wanted:
             node, _, output = str(text).partition(".")
             yield Input(node, output)
 
 
-def read_nodes(document: Document, sections: dict[str, dict[str, Any]], settings: Mapping[str, Any], pack: Path) -> dict[str, Node]:
+def read_nodes(
+    document: Document, sections: dict[str, dict[str, Any]], settings: Mapping[str, Any], pack: Path
+) -> dict[str, Node]:
     """Return all nodes by name, in file order."""
     reader = NodeReader(document, settings, pack)
     for section, specs in sections.items():

@@ -21,6 +21,7 @@ LANE_LIMIT = 20_000
 BATCH = 2_000
 BACK_OFF = (0.05, 10.0)
 log = structlog.get_logger()
+Opener = Callable[[Any], Awaitable[Any]]
 
 
 class LaneState(msgspec.Struct):
@@ -152,7 +153,7 @@ class Lane:
 class Outlet:
     """All lanes of a flow; `put` takes what a stage gave for a port."""
 
-    def __init__(self, openers: dict[str, Callable[[Any], Awaitable[Writer]]], drop: Callable[[DeadLetter], None]) -> None:
+    def __init__(self, openers: dict[str, Opener], drop: Callable[[DeadLetter], None]) -> None:
         self.lanes = {name: Lane(name, drop) for name in openers}
         self._openers = openers
         self._kept: dict[tuple[str, str, str], Push] = {}
@@ -204,4 +205,4 @@ class Outlet:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything is durable."""
         sinks = [lane for name, lane in self.lanes.items() if name != DEAD]
-        return all([lane.flushed(timeout) for lane in [*sinks, self.lanes[DEAD]]])
+        return all(lane.flushed(timeout) for lane in [*sinks, self.lanes[DEAD]])

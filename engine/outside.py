@@ -60,9 +60,17 @@ class Outside:
     """Given to every sink when it opens; lives on the worker's I/O thread."""
 
     def __init__(
-        self, *, flow: str, database: "AsyncEngine", metadata: "MetaData", link: "LinkClient", mqtt: "MqttPlace",
-        answer_rows: frozenset[str], letters: DeadLetters, outlet: "Outlet",
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        flow: str,
+        database: "AsyncEngine",
+        metadata: "MetaData",
+        link: "LinkClient",
+        mqtt: "MqttPlace",
+        answer_rows: frozenset[str],
+        letters: DeadLetters,
+        outlet: "Outlet",
+    ) -> None:
         self.flow, self.database, self.metadata, self.mqtt = flow, database, metadata, mqtt
         self.answer_rows, self.outlet = answer_rows, outlet
         self._link, self._letters = link, letters
@@ -99,6 +107,13 @@ def stored(letter: DeadLetter, version: str) -> Letter:
     event = letter.event
     payload = letter.payload if letter.payload is not None else msgspec.json.encode(event.data, enc_hook=str)
     return Letter(
-        id=event.id, node=letter.node, time=event.arrival, source=event.source, topic=event.topic, reason=letter.reason,
-        details=letter.values, payload=payload, version=version,
-    )  # fmt: skip
+        id=event.id,
+        node=letter.node,
+        time=event.arrival,
+        source=event.source,
+        topic=event.topic,
+        reason=letter.reason,
+        details=letter.values,
+        payload=payload,
+        version=version,
+    )

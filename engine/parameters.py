@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 ScalarType = Literal["int", "number", "text", "bool", "time", "date"]
 Scalar = int | float | str | bool | datetime | date
@@ -139,7 +140,7 @@ class Parameter(BaseModel):
             plain = self.default.isoformat() if isinstance(self.default, date) else self.default
             self.bounded(from_json(self.type, plain))
         except ParameterFault as fault:
-            raise ValueError(f"default: {fault.expected}") from None
+            raise PydanticCustomError("default", "a default that is {expected}", {"expected": fault.expected}) from None
         return self
 
     @property
@@ -169,7 +170,7 @@ class Parameter(BaseModel):
         return f"{low}..{high} characters" if self.type == "text" else f"{low}..{high}"
 
     def json_schema(self) -> dict[str, Any]:
-        """Return the parameter as JSON Schema."""
+        """Return a value in a JSON body as JSON Schema."""
         schema = dict(JSON_SCHEMA[self.type])
         low, high = ("minLength", "maxLength") if self.type == "text" else ("minimum", "maximum")
         schema |= {name: bound for name, bound in ((low, self.min), (high, self.max)) if bound is not None}
@@ -177,4 +178,6 @@ class Parameter(BaseModel):
             schema["enum"] = list(self.one_of)
         if self.default is not None:
             schema["default"] = self.default.isoformat() if isinstance(self.default, date) else self.default
+        if self.optional:
+            return {"anyOf": [schema, {"type": "null"}]}
         return schema

@@ -32,7 +32,9 @@ class Plan:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.replying = frozenset(n.name for n in flow.section("sources") if getattr(n.component, "reply", "accepted") != "accepted")
+        self.replying = frozenset(
+            n.name for n in flow.section("sources") if getattr(n.component, "reply", "accepted") != "accepted"
+        )
         self.source = Stage(SOURCES, flow, [node.name for node in flow.section("sources")], self.replying)
         stages = {SOURCES: self.source}
         for node in flow.section("operators"):

@@ -54,7 +54,6 @@ def _text_schema(kind: str, pattern: re.Pattern[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "title": kind, "pattern": f"^({pattern.pattern})+$"})
 
 
-
 Duration = Annotated[int, BeforeValidator(parse_duration), _text_schema("duration", _DURATION)]
 Rate = Annotated[float, BeforeValidator(parse_rate), _text_schema("rate", _RATE)]
 Size = Annotated[int, BeforeValidator(parse_size), _text_schema("size", _SIZE)]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from engine.errors import SpecFault, SpecProblem, did_you_mean
 from engine.model_faults import shown
@@ -118,7 +119,7 @@ class ChannelQuery(QuerySpec):
         pushed = {getattr(sink, "event", ""): sink for sink in sinks if getattr(sink, "name", "") == name}
         if event not in pushed:
             yield unknown_name(f"event of channel '{name}'", ("channel",), event, pushed)
-        elif getattr(pushed[event], "keep", None) is None:
+        elif getattr(pushed[event], "keep", None) != "last":
             yield SpecProblem(("channel",), f"an event that is kept; '{event}' is pushed without keep: last")
 
 
@@ -223,7 +224,7 @@ class SqlQuery(QuerySpec):
         try:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("a time zone like Europe/Berlin") from None
+            raise PydanticCustomError("zone", "a time zone like Europe/Berlin") from None
         return zone
 
     @property

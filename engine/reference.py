@@ -57,7 +57,13 @@ def _type(schema: dict[str, Any]) -> str:
     if schema.get("description") == "expression":
         return "expression"
     kind = schema.get("type", "mapping")
-    return {"array": "list", "object": "mapping", "string": "text", "integer": "whole number", "boolean": "true or false"}.get(str(kind), str(kind))
+    return {
+        "array": "list",
+        "object": "mapping",
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true or false",
+    }.get(str(kind), str(kind))
 
 
 def _example(example: Example) -> str:

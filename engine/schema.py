@@ -32,7 +32,7 @@ def language_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Millstream flow", "type": "object",
         "properties": properties, "required": ["flow"], "additionalProperties": False, "$defs": definitions,
-    }  # fmt: skip
+    }
 
 
 def _named(schema: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,10 @@ def _node(section: str, definitions: dict[str, Any]) -> dict[str, Any]:
         properties["from"] = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
         properties["on_error"] = {"enum": ["dead_letters", "drop"]}
     if section == "operators":
-        steps = {"type": "object", "properties": {name: _kind(cls, definitions) for name, cls in components(section).items()}}
+        steps = {
+            "type": "object",
+            "properties": {name: _kind(cls, definitions) for name, cls in components(section).items()},
+        }
         properties["steps"] = {"type": "array", "items": steps, "minItems": 1}
     kinds = {name: _kind(cls, definitions) for name, cls in components(section).items()}
     needed = {} if section == "sources" else {"required": ["from"]}

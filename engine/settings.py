@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from pydantic import SecretStr
@@ -14,10 +15,10 @@ from engine.mqtt_address import MqttAddress
 
 
 class MqttPlace(msgspec.Struct, frozen=True):
-    """The broker, which MQTT version to speak there (the embedded one knows 3.1.1 only), and how our client ids begin."""
+    """The broker, the MQTT version to speak there (4 is 3.1.1), and how our client ids begin."""
 
     address: MqttAddress
-    version: str | int
+    version: Literal["auto", 5, 4]
     client_id: str
 
 

@@ -33,7 +33,12 @@ def read_settings(document: Document, spec: Any, around: Surroundings) -> dict[s
         settings[name] = _setting(document, name, entry, around, settings)
     for name in around.overrides:
         if name not in settings:
-            document.find("unknown-setting", ("settings",), f"--set {name}: a setting of this flow", hint=did_you_mean(name, settings))
+            document.find(
+                "unknown-setting",
+                ("settings",),
+                f"--set {name}: a setting of this flow",
+                hint=did_you_mean(name, settings),
+            )
     return settings
 
 
@@ -43,7 +48,12 @@ def _setting(document: Document, name: str, entry: Any, around: Surroundings, kn
         default, secret, variable = entry, False, None
     else:
         for key in entry.keys() - _KEYS:
-            document.find("unknown-option", (*where, key), f"one of {', '.join(sorted(_KEYS))}; got '{key}'", hint=did_you_mean(key, _KEYS))
+            document.find(
+                "unknown-option",
+                (*where, key),
+                f"one of {', '.join(sorted(_KEYS))}; got '{key}'",
+                hint=did_you_mean(key, _KEYS),
+            )
         default, secret, variable = entry.get("default"), bool(entry.get("secret")), entry.get("env")
         if variable is None and "default" not in entry:
             document.find("setting", where, f"setting '{name}' to have an env or a default")
@@ -65,7 +75,9 @@ def _typed(document: Document, text: str, default: Any, where: Where) -> Any:
             return _TRUTH[text.strip().lower()]
         return type(default)(text) if isinstance(default, (int, float)) else text
     except (KeyError, ValueError):
-        document.find("setting-type", where, f"a value of type {type(default).__name__}, as the default is; got '{text}'")
+        document.find(
+            "setting-type", where, f"a value of type {type(default).__name__}, as the default is; got '{text}'"
+        )
         return default
 
 
@@ -79,7 +91,9 @@ def substitute(document: Document, value: Any, settings: Mapping[str, Any], wher
         return value
     for name in _REFERENCE.findall(value):
         if name not in settings:
-            document.find("unknown-setting", where, f"a setting's name in ${{…}}; got '{name}'", hint=did_you_mean(name, settings))
+            document.find(
+                "unknown-setting", where, f"a setting's name in ${{…}}; got '{name}'", hint=did_you_mean(name, settings)
+            )
             return None
     whole = _REFERENCE.fullmatch(value)
     if whole:

@@ -21,7 +21,9 @@ log = structlog.get_logger()
 class Process:
     """One supervised process. `ready` is set by whoever sees it work (a worker's link); `on_change` hears of states."""
 
-    def __init__(self, name: str, command: Sequence[str], on_change: Callable[["Process"], None] = lambda process: None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], on_change: Callable[["Process"], None] = lambda process: None
+    ) -> None:
         self.name, self.command, self._on_change = name, tuple(command), on_change
         self.state: State = "stopped"
         self.since = time.time()
@@ -60,8 +62,11 @@ class Process:
     async def _once(self) -> int:
         self._tail.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *self.command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+            *self.command,
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
         )
         self.pid = self._process.pid
         stderr = self._process.stderr

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from engine.dead import DeadLetter
-from engine.event import MICROSECONDS, Event
+from engine.event import MICROSECONDS
 from engine.flow import Flow
 from engine.flow_tests import FlowTest, Send
 from engine.harness import Harness, Sent
@@ -29,7 +29,8 @@ def run_tests(flow: Flow) -> list[Outcome]:
 
 def run_test(flow: Flow, test: FlowTest) -> Iterator[str]:
     """Yield how the outcome differs from what the test expects."""
-    harness = Harness(flow)
+    sinks = {node.name for node in flow.section("sinks")}
+    harness = Harness(flow, taps=[name for name in test.expect if name != "deadletters" and name not in sinks])
     steps: list[tuple[int, int, Send | None]] = [(START + at, 0, None) for at in test.restart]
     steps += [(START + send.at, 1, send) for send in test.send for _ in range(send.times)]
     last = START
@@ -53,8 +54,7 @@ def _actual(harness: Harness, name: str) -> Iterator[dict[str, Any]]:
     if name == "deadletters":
         yield from map(_letter, harness.dead)
     else:
-        events: list[Event] = harness.out.get(name) or harness.passed.get(name, [])
-        yield from (plain(event.data) for event in events)
+        yield from (plain(event.data) for event in harness.out.get(name, []))
 
 
 def _letter(letter: DeadLetter) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def compare(name: str, expected: list[Any], actual: list[dict[str, Any]]) -> Ite
 
 
 def differences(wanted: Any, got: Any, path: str = "") -> Iterator[str]:
-    """Yield where `got` lacks what is wanted: mappings need the named fields only; `{contains: x}` looks inside text."""
+    """Yield where `got` lacks what is wanted: of mappings the named fields; `{contains: x}` looks inside text."""
     if isinstance(wanted, dict) and set(wanted) == {"contains"}:
         if str(wanted["contains"]) not in str(got):
             yield f"{path}: text that contains '{wanted['contains']}'; got {got!r}"
@@ -86,5 +86,7 @@ def differences(wanted: Any, got: Any, path: str = "") -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(got, list) and len(wanted) == len(got):
         for index, (one, other) in enumerate(zip(wanted, got, strict=True)):
             yield from differences(one, other, f"{path}[{index}]")
-    elif wanted != got and not (isinstance(wanted, float) and isinstance(got, (int, float)) and abs(wanted - got) < 1e-9):
+    elif wanted != got and not (
+        isinstance(wanted, float) and isinstance(got, (int, float)) and abs(wanted - got) < 1e-9
+    ):
         yield f"{path}: {wanted!r}; got {got!r}"

@@ -20,12 +20,23 @@ def check_wiring(flow: Flow) -> None:
         _check_inputs(flow, node)
         _check_component(flow, node)
     for cycle in _cycles(flow):
-        flow.document.find("cycle", _place(flow.nodes[cycle[0]], "from"), f"no cycle; got {' → '.join([*cycle, cycle[0]])}", node=cycle[0])
+        flow.document.find(
+            "cycle",
+            _place(flow.nodes[cycle[0]], "from"),
+            f"no cycle; got {' → '.join([*cycle, cycle[0]])}",
+            node=cycle[0],
+        )
     _check_use(flow)
     _check_tests(flow)
     for problem_name, problems in (("queries", _query_problems(flow)), ("channels", _channel_problems(flow))):
         for name, where, message, hint in problems:
-            flow.document.find(problem_name.rstrip("s").replace("querie", "query"), (problem_name, name, *where), message, option=".".join(map(str, (name, *where))), hint=hint)
+            flow.document.find(
+                problem_name.rstrip("s").replace("querie", "query"),
+                (problem_name, name, *where),
+                message,
+                option=".".join(map(str, (name, *where))),
+                hint=hint,
+            )
 
 
 def _place(node: Node, *path: str | int) -> Where:
@@ -39,18 +50,37 @@ def _check_inputs(flow: Flow, node: Node) -> None:
         if source is None or source.section == "sinks":
             known = [other.name for other in flow.nodes.values() if other.section != "sinks" and other is not node]
             why = f"a source or operator; '{wire.node}' is a sink" if source else f"a node; got '{wire.node}'"
-            flow.document.find("unknown-node", _place(node, "from"), why, node=node.name, option="from", hint=did_you_mean(wire.node, known))
+            flow.document.find(
+                "unknown-node",
+                _place(node, "from"),
+                why,
+                node=node.name,
+                option="from",
+                hint=did_you_mean(wire.node, known),
+            )
         elif wire.output and wire.output not in outputs(source):
             known = outputs(source)
             message = f"an output of '{wire.node}' ({', '.join(known)}); got '{wire.output}'"
-            flow.document.find("unknown-output", _place(node, "from"), message, node=node.name, option="from", hint=did_you_mean(wire.output, known))
+            flow.document.find(
+                "unknown-output",
+                _place(node, "from"),
+                message,
+                node=node.name,
+                option="from",
+                hint=did_you_mean(wire.output, known),
+            )
 
 
 def _check_component(flow: Flow, node: Node) -> None:
     for problem in node.component.check(flow, node):
         path = (int(part) if part.isdigit() else part for part in problem.option.split("."))
         flow.document.find(
-            problem.code, _place(node, node.kind, *path), problem.message, node=node.name, option=problem.option, hint=problem.hint
+            problem.code,
+            _place(node, node.kind, *path),
+            problem.message,
+            node=node.name,
+            option=problem.option,
+            hint=problem.hint,
         )
 
 
@@ -95,10 +125,22 @@ def _check_tests(flow: Flow) -> None:
         for number, send in enumerate(test.send):
             sources = [node.name for node in flow.section("sources")]
             if send.to not in sources:
-                flow.document.find("test", ("tests", index, "send", number), f"a source; got '{send.to}'", option="to", hint=did_you_mean(send.to, sources))
+                flow.document.find(
+                    "test",
+                    ("tests", index, "send", number),
+                    f"a source; got '{send.to}'",
+                    option="to",
+                    hint=did_you_mean(send.to, sources),
+                )
         for name in test.expect:
             if name != "deadletters" and name.partition(".")[0] not in names:
-                flow.document.find("test", ("tests", index, "expect", name), f"a node or deadletters; got '{name}'", option="expect", hint=did_you_mean(name, names))
+                flow.document.find(
+                    "test",
+                    ("tests", index, "expect", name),
+                    f"a node or deadletters; got '{name}'",
+                    option="expect",
+                    hint=did_you_mean(name, names),
+                )
 
 
 def _query_problems(flow: Flow) -> Iterator[tuple[str, tuple[str | int, ...], str, str]]:

@@ -1,7 +1,7 @@
 """The worker: one process that runs one flow.
 
-    I/O thread (asyncio): link to the gateway, sinks          main thread: Bytewax
-    wake-ups ──▶ feed ──▶ stages and keyed nodes ──▶ outlet ──▶ lanes on the I/O thread
+I/O thread (asyncio): link to the gateway, sinks          main thread: Bytewax
+wake-ups ──▶ feed ──▶ stages and keyed nodes ──▶ outlet ──▶ lanes on the I/O thread
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,17 @@ import structlog
 from engine.bytewax_sink import OutletSink
 from engine.bytewax_source import FeedSource
 from engine.compile import dataflow, execute
+from engine.component import Sink
 from engine.database import open_database
-from engine.dead import DeadLetter
 from engine.dead_letters import DeadLetterStore
 from engine.deployed import load_deployed
 from engine.errors import EnvironmentFault
 from engine.feed import Feed, Position
-from engine.flow import Flow
+from engine.flow import Flow, Node
 from engine.frames import Report
 from engine.inbox import InboxReader
 from engine.link import LinkClient
-from engine.outlet import Outlet
+from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 from engine.outside import DeadLetters, Outside
 from engine.plan import Plan, Run
@@ -58,8 +58,9 @@ class Worker:
         self.inbox = InboxReader(self.folder / "inbox.db")
         self.link = LinkClient(settings.data / "link.sock", name, token, on_wake=self._wake, on_mark=self._mark)
         self.letters = DeadLetters(DeadLetterStore(self.folder / "deadletters.db"), self.plan.replying, record.version)
-        openers = {node.name: _opener(node) for node in self.flow.section("sinks")}
-        self.outlet = Outlet(openers | {DEAD: self.letters.open}, self.letters.drop)
+        openers: dict[str, Opener] = {node.name: _opener(node) for node in self.flow.section("sinks")}
+        openers[DEAD] = self.letters.open
+        self.outlet = Outlet(openers, self.letters.drop)
         self.feed: Feed | None = None
         self._stopping = threading.Event()
         self._stop_at: float | None = None
@@ -77,7 +78,6 @@ class Worker:
         gc.freeze()
         gc.disable()
         execute(dataflow(self.life, source, sink), self.folder / "recovery", EPOCH)
-        self._io.call(self.link.flush())
         self._io.stop()
 
     async def _outside(self) -> Outside:
@@ -86,9 +86,15 @@ class Worker:
         sources = self.flow.section("sources")
         rows = frozenset(node.name for node in sources if getattr(node.component, "reply", "") == "row")
         return Outside(
-            flow=self.name, database=database, metadata=metadata, link=self.link, mqtt=self.settings.mqtt(), answer_rows=rows,
-            letters=self.letters, outlet=self.outlet,
-        )  # fmt: skip
+            flow=self.name,
+            database=database,
+            metadata=metadata,
+            link=self.link,
+            mqtt=self.settings.mqtt(),
+            answer_rows=rows,
+            letters=self.letters,
+            outlet=self.outlet,
+        )
 
     def _feed(self, position: Position) -> Feed:
         """Build the feed; the link comes up with it, which tells the gateway that the flow runs."""
@@ -145,11 +151,15 @@ def appended_tables(flow: Flow) -> set[str]:
     return {getattr(option, "table") for option in options if getattr(option, "mode", "append") == "append"}  # noqa: B009
 
 
-def node_counts(flow: Flow, out: dict[str, int], outlet: Outlet, dead: dict[str, int]) -> dict[str, dict[str, int | float]]:
+def node_counts(
+    flow: Flow, out: dict[str, int], outlet: Outlet, dead: dict[str, int]
+) -> dict[str, dict[str, int | float]]:
     """Return for each node what came in, went out, failed, and how often its target was away."""
     found: dict[str, dict[str, int | float]] = {}
     for node in flow.nodes.values():
-        came = out.get(node.name, 0) if node.section == "sources" else sum(out.get(str(wire), 0) for wire in node.inputs)
+        came = (
+            out.get(node.name, 0) if node.section == "sources" else sum(out.get(str(wire), 0) for wire in node.inputs)
+        )
         found[node.name] = {"in": came, "out": out.get(node.name, 0), "dead": dead.get(node.name, 0)}
         if node.name in outlet.lanes:
             state = outlet.lanes[node.name].state
@@ -157,8 +167,11 @@ def node_counts(flow: Flow, out: dict[str, int], outlet: Outlet, dead: dict[str,
     return found
 
 
-def _opener(node: Any) -> Callable[[Outside], Coroutine[Any, Any, Any]]:
-    return lambda outside: node.component.open(node, outside)  # type: ignore[no-any-return]
+def _opener(node: Node) -> Opener:
+    component = node.component
+    if not isinstance(component, Sink):
+        raise TypeError(f"node '{node.name}' is no sink")
+    return lambda outside: component.open(node, outside)
 
 
 def _locked(path: Path) -> int:

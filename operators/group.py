@@ -5,7 +5,22 @@ from typing import Any
 
 from pydantic import Field
 
-from engine.api import Component, Emit, Event, Example, Expression, Flow, Node, Place, Problem, Stateful, component, derived_id, did_you_mean, moment
+from engine.api import (
+    Component,
+    Emit,
+    Event,
+    Example,
+    Expression,
+    Flow,
+    Node,
+    Place,
+    Problem,
+    Stateful,
+    component,
+    derived_id,
+    did_you_mean,
+    moment,
+)
 
 
 @component("group")
@@ -59,7 +74,16 @@ class Group(Stateful[int]):
         if opens or state is None:
             state = self.first if state is None else state + 1
             row = {"id": state, self.as_: state, "created_at": moment(event.time), "implicit": not opens}
-            opened = Event(derived_id("group", f"{event.key}/{self.as_}", event.id), event.time, event.key, event.source, event.topic, row, event.meta, event.arrival)
+            opened = Event(
+                derived_id("group", f"{event.key}/{self.as_}", event.id),
+                event.time,
+                event.key,
+                event.source,
+                event.topic,
+                row,
+                event.meta,
+                event.arrival,
+            )
             emit(opened, "opened")
         emit(event.derive({**event.data, self.as_: state}))
         return state

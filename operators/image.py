@@ -12,8 +12,22 @@ import cv2
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from engine.api import Component, Emit, Event, EventFault, Example, Expression, Flow, MediaStore, Node, Place, Problem, Size, Stateless, component
-
+from engine.api import (
+    Component,
+    Emit,
+    Event,
+    EventFault,
+    Example,
+    Expression,
+    Flow,
+    MediaStore,
+    Node,
+    Place,
+    Problem,
+    Size,
+    Stateless,
+    component,
+)
 
 _KINDS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"BM": "bmp"}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
@@ -72,7 +86,11 @@ class Image(Stateless):
             try:
                 addresses.append(self._stored(picture))
             except EventFault as fault:
-                emit.fault(event.derive({**data, "index": index}), f"picture {index}: {fault.reason}", {"index": index, **fault.values})
+                emit.fault(
+                    event.derive({**data, "index": index}),
+                    f"picture {index}: {fault.reason}",
+                    {"index": index, **fault.values},
+                )
         emit(event.derive({**data, self.as_: addresses}))
 
     def _stored(self, picture: Any) -> str:
@@ -97,6 +115,8 @@ class Image(Stateless):
         if len(picture) > self.largest * 4 // 3 + 4:
             raise EventFault(f"at most {self.largest} bytes; got {len(picture) * 3 // 4}")
         try:
-            return base64.b64decode(picture.rpartition(",")[2] if picture.startswith("data:") else picture, validate=True)
+            return base64.b64decode(
+                picture.rpartition(",")[2] if picture.startswith("data:") else picture, validate=True
+            )
         except (binascii.Error, ValueError):
             raise EventFault(f"base64 text; got '{picture[:20]}…'") from None

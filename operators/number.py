@@ -20,7 +20,12 @@ class Number(Stateful[int]):
 
     state_type = int
     examples = (
-        Example(about="Rows get their ids.", config="number: {as: id}", given=[{"a": 1}, {"a": 2}], expect=[{"id": 1}, {"id": 2}]),
+        Example(
+            about="Rows get their ids.",
+            config="number: {as: id}",
+            given=[{"a": 1}, {"a": 2}],
+            expect=[{"id": 1}, {"id": 2}],
+        ),
     )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:

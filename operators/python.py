@@ -9,7 +9,20 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from engine.api import Emit, EnvironmentFault, Event, EventFault, Example, Flow, Node, Problem, Stateless, component, derived_id, did_you_mean
+from engine.api import (
+    Emit,
+    EnvironmentFault,
+    Event,
+    EventFault,
+    Example,
+    Flow,
+    Node,
+    Problem,
+    Stateless,
+    component,
+    derived_id,
+    did_you_mean,
+)
 
 
 @component("python")
@@ -31,7 +44,7 @@ class Python(Stateless):
     examples = (
         Example(
             about="Words that are longer than three letters.",
-            config='python: {code: "def process(data):\\n    return [{\'word\': w} for w in data[\'text\'].split() if len(w) > 3]"}',
+            config="python: {code: \"def process(data):\\n    return [{'word': w} for w in data['text'].split() if len(w) > 3]\"}",
             given=[{"text": "one three five"}],
             expect=[{"word": "three"}, {"word": "five"}],
         ),
@@ -56,7 +69,9 @@ class Python(Stateless):
         else:
             names = [item.name for item in tree.body if isinstance(item, ast.FunctionDef)]
             if self.function not in names:
-                yield Problem("python", "function", f"a function in it; got '{self.function}'", did_you_mean(self.function, names))
+                yield Problem(
+                    "python", "function", f"a function in it; got '{self.function}'", did_you_mean(self.function, names)
+                )
 
     def _source(self) -> str:
         return self.code_ or (self._folder / self.file).read_text()

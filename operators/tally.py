@@ -72,7 +72,12 @@ class Tally(Stateful[Counts]):
     def on_event(self, state: Counts | None, event: Event, emit: Emit) -> Counts:
         """Count the event; emit when the last output is long enough ago."""
         if state is None:
-            state = Counts([0, 0], {field: {} for field in self.by}, {name: [0, 0] for name in self.apart}, dict.fromkeys(self.counts, 0))
+            state = Counts(
+                [0, 0],
+                {field: {} for field in self.by},
+                {name: [0, 0] for name in self.apart},
+                dict.fromkeys(self.counts, 0),
+            )
         if not self._count(state, event.data.get(self.of), event):
             return state
         state.updated = max(state.updated, event.time)
@@ -133,10 +138,15 @@ class Tally(Stateful[Counts]):
     def _pair(self, pair: Pair) -> dict[str, Any]:
         good, bad = pair
         total, name = good + bad, self.bad.lower()
-        return {"total": total, self.good.lower(): good, name: bad, f"{name}_rate": round(bad / total, 6) if total else 0.0}
+        return {
+            "total": total,
+            self.good.lower(): good,
+            name: bad,
+            f"{name}_rate": round(bad / total, 6) if total else 0.0,
+        }
 
     def empty(self) -> dict[str, Any]:
         """Return the statistics before the first event."""
         nothing = self._pair([0, 0])
-        by = {f"by_{field.removesuffix('_id')}": {} for field in self.by}
+        by: dict[str, Any] = {f"by_{field.removesuffix('_id')}": {} for field in self.by}
         return nothing | by | dict.fromkeys(self.counts, 0) | dict.fromkeys(self.apart, nothing) | {"updated_at": None}

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.api import Code, Event, EventFault, Example, Flow, Node, Problem, Stateless, component
 
-
 TYPES: dict[str, Any] = {
     "text": str,
     "number": int | float,
@@ -135,7 +134,9 @@ class Validate(Stateless):
         kinds: dict[str, Any] = {}
         for name, rule in self.fields.items():
             kind = TYPES[rule.type]
-            kinds[name] = kind if rule.required and rule.default is None else NotRequired[kind | None if kind is not Any else Any]
+            kinds[name] = (
+                kind if rule.required and rule.default is None else NotRequired[kind | None if kind is not Any else Any]
+            )
         return TypedDict("Payload", kinds)  # type: ignore[operator]
 
     def code(self, code: Code) -> bool:

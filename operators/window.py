@@ -66,8 +66,14 @@ class Window(Stateful[Open]):
     def _known(self) -> "Window":
         for name, spec in self.compute.items():
             does = spec if isinstance(spec, str) else next(iter(spec), "")
-            if does not in ("count", *NUMBERS, "first", "last") or (isinstance(spec, dict)) != (does != "count") or (isinstance(spec, dict) and len(spec) != 1):
-                raise ValueError(f"compute.{name}: count, or one of {', '.join(NUMBERS)}, first, last with an expression")
+            if (
+                does not in ("count", *NUMBERS, "first", "last")
+                or (isinstance(spec, dict)) != (does != "count")
+                or (isinstance(spec, dict) and len(spec) != 1)
+            ):
+                raise ValueError(
+                    f"compute.{name}: count, or one of {', '.join(NUMBERS)}, first, last with an expression"
+                )
         if self.every <= 0:
             raise ValueError("every: longer than nothing")
         return self
@@ -113,7 +119,18 @@ class Window(Stateful[Open]):
             kept, end = state.windows.pop(start), start + self.every
             data: dict[str, Any] = {"key": key, "start": moment(start), "end": moment(end)}
             data |= {m.name: _value(m.does, kept[0], value) for m, value in zip(self.measures, kept[1:], strict=True)}
-            emit(Event(derived_id("window", key, start), end, key, "", "", data, None, max(now, end) if self.by == "arrival" else now))
+            emit(
+                Event(
+                    derived_id("window", key, start),
+                    end,
+                    key,
+                    "",
+                    "",
+                    data,
+                    None,
+                    max(now, end) if self.by == "arrival" else now,
+                )
+            )
 
     def due(self, state: Open) -> int | None:
         """Return when the first window closes if nothing comes."""

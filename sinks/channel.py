@@ -5,7 +5,21 @@ from typing import Literal
 
 import msgspec
 
-from engine.api import Event, Example, Expression, Flow, Node, Outside, Problem, Push, Rate, Sink, Writer, component, did_you_mean
+from engine.api import (
+    Event,
+    Example,
+    Expression,
+    Flow,
+    Node,
+    Outside,
+    Problem,
+    Push,
+    Rate,
+    Sink,
+    Writer,
+    component,
+    did_you_mean,
+)
 
 
 @component("channel")
@@ -42,7 +56,12 @@ class Channel(Sink):
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find a channel that is not there."""
         if self.name not in flow.channels:
-            yield Problem("unknown-channel", "name", f"a channel of this flow; got '{self.name}'", did_you_mean(self.name, flow.channels))
+            yield Problem(
+                "unknown-channel",
+                "name",
+                f"a channel of this flow; got '{self.name}'",
+                did_you_mean(self.name, flow.channels),
+            )
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Return a writer on the link to the gateway."""
@@ -66,7 +85,9 @@ class Pusher:
         data = {name: event.data.get(name) for name in options.fields} if options.fields else event.data
         room = "" if options.room is None else str(options.room(event))
         body = msgspec.json.encode(data)
-        return Push(options.name, options.event, event.id, body, room, options.keep == "last", event.time, options.at_most)
+        return Push(
+            options.name, options.event, event.id, body, room, options.keep == "last", event.time, options.at_most
+        )
 
     async def close(self) -> None:
-        """The link is the worker's."""
+        """Do nothing: the link is the worker's."""

@@ -18,7 +18,14 @@ class Log(Sink):
 
     shorthand = "message"
     guarantee = "at least once"
-    examples = (Example(about="Say what was refused.", config="log: {message: refused, level: warning}", given=[{"a": 1}], expect=[{"a": 1}]),)
+    examples = (
+        Example(
+            about="Say what was refused.",
+            config="log: {message: refused, level: warning}",
+            given=[{"a": 1}],
+            expect=[{"a": 1}],
+        ),
+    )
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Return a writer on the process's log."""
@@ -38,4 +45,4 @@ class Lines:
             say(self.options.message, id=event.id.hex(), topic=event.topic, data=event.data)
 
     async def close(self) -> None:
-        """The log stays."""
+        """Do nothing: the log stays."""

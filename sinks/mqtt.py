@@ -4,6 +4,7 @@ import asyncio
 from typing import Literal
 
 import msgspec
+
 from engine.api import Event, Example, Expression, MqttSession, Node, Outside, Sink, Writer, component
 
 
@@ -26,13 +27,21 @@ class Mqtt(Sink):
 
     guarantee = "at least once at QoS 1, at most once at QoS 0"
     examples = (
-        Example(about="A command back to a device.", config='mqtt: {topic: "\'device/\' + id + \'/command\'"}', given=[{"id": "a"}], expect=[{"id": "a"}]),
+        Example(
+            about="A command back to a device.",
+            config="mqtt: {topic: \"'device/' + id + '/command'\"}",
+            given=[{"id": "a"}],
+            expect=[{"id": "a"}],
+        ),
     )
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Connect."""
         session = MqttSession(
-            outside.mqtt.address, f"{outside.mqtt.client_id}-{outside.flow}-{node.name}", version=outside.mqtt.version, persistent=False
+            outside.mqtt.address,
+            f"{outside.mqtt.client_id}-{outside.flow}-{node.name}",
+            version=outside.mqtt.version,
+            persistent=False,
         )
         return Publisher(self, session)
 
@@ -46,7 +55,9 @@ class Publisher:
 
     async def write(self, events: list[Event]) -> None:
         """Return when the broker has them all."""
-        await self.session.publish([(self._topic(e), self._payload(e), self.options.qos, self.options.retain) for e in events])
+        await self.session.publish(
+            [(self._topic(e), self._payload(e), self.options.qos, self.options.retain) for e in events]
+        )
 
     def _topic(self, event: Event) -> str:
         return event.topic if self.options.topic is None else str(self.options.topic(event))

@@ -22,7 +22,11 @@ class Reply(Sink):
     """Which fields are sent (default: all)."""
 
     guarantee = "once, after the effect is durable"
-    examples = (Example(about="Answer with what was computed.", config="reply: {status: 200}", given=[{"a": 1}], expect=[{"a": 1}]),)
+    examples = (
+        Example(
+            about="Answer with what was computed.", config="reply: {status: 200}", given=[{"a": 1}], expect=[{"a": 1}]
+        ),
+    )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find a flow in which nobody waits."""
@@ -49,4 +53,4 @@ class Answers:
             await self.outside.answer(event.id, self.options.status, msgspec.json.encode(data))
 
     async def close(self) -> None:
-        """The link is the worker's."""
+        """Do nothing: the link is the worker's."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.api import (
+    Append,
     Event,
     EventFault,
     Example,
@@ -16,14 +17,19 @@ from engine.api import (
     Node,
     Outside,
     Problem,
+    Refused,
+    Row,
+    RowStore,
+    RowValues,
     Sink,
+    Table,
+    Upsert,
     component,
     did_you_mean,
+    row_json,
+    transaction,
+    writing_engine,
 )
-from engine.database import transaction, writing_engine
-from engine.row_store import Append, Refused, Row, RowStore, Upsert
-from engine.rows import RowValues, row_json
-from engine.table import Table
 
 
 @component("sql")
@@ -47,7 +53,7 @@ class Sql(Sink):
         ),
         Example(
             about="The last state of each device, told by its name.",
-            config="sql: {table: device_state, mode: upsert, on: [device], columns: {state: lower(result)}}",
+            config='sql: {table: device_state, mode: upsert, by: [device], columns: {state: lower(result)}}',
             given=[{"device": "LED", "result": "OK"}, {"device": "LED", "result": "DEFECT"}],
             expect=[{"device": "LED", "state": "defect"}],
         ),
@@ -56,8 +62,8 @@ class Sql(Sink):
     table: str
     """The table to write to, declared under `tables`."""
     mode: Literal["append", "upsert"] = "append"
-    """`append` makes a row of every event; `upsert` keeps one row for each value of the columns in `on`."""
-    on: tuple[str, ...] = ()
+    """`append` makes a row of every event; `upsert` keeps one row for each value of the columns in `by`."""
+    by: tuple[str, ...] = ()
     """With `upsert`: the columns that tell rows apart, which are `unique` in the table; its serial where not given.
     Columns that an event does not name keep their value."""
     columns: dict[str, Expression] = Field({})
@@ -74,7 +80,7 @@ class Sql(Sink):
             yield Problem("unknown-table", "table", message, did_you_mean(self.table, known))
             return
         named = [(f"columns.{name}", name) for name in self.columns]
-        for option, name in [*named, *((f"on.{at}", name) for at, name in enumerate(self.on))]:
+        for option, name in [*named, *((f"by.{at}", name) for at, name in enumerate(self.by))]:
             if name not in table.columns:
                 message = f"a column of table '{self.table}' ({', '.join(table.columns)}); got '{name}'"
                 yield Problem("unknown-column", option, message, did_you_mean(name, table.columns))
@@ -82,17 +88,17 @@ class Sql(Sink):
 
     def _check_key(self, table: Table) -> Iterable[Problem]:
         on = self.key(table)
-        if self.mode == "append" and self.on:
-            yield Problem("option-value", "on", "mode upsert with it; got append", "mode: upsert")
+        if self.mode == "append" and self.by:
+            yield Problem("option-value", "by", "mode upsert with it; got append", "mode: upsert")
         elif self.mode == "upsert" and not on:
-            yield Problem("option-value", "on", f"the columns that tell rows apart: table '{table.name}' has no serial")
+            yield Problem("option-value", "by", f"the columns that tell rows apart: table '{table.name}' has no serial")
         elif self.mode == "upsert" and set(on) <= table.columns.keys() and sorted(on) not in map(sorted, table.keys):
             hint = f"{table.name}: {{unique: [[{', '.join(on)}]]}}"
-            yield Problem("option-value", "on", f"columns that are unique in table '{table.name}' together", hint)
+            yield Problem("option-value", "by", f"columns that are unique in table '{table.name}' together", hint)
 
     def key(self, table: Table) -> tuple[str, ...]:
         """Return the columns that tell rows apart when upserting."""
-        return self.on or ((table.serial,) if table.serial else ())
+        return self.by or ((table.serial,) if table.serial else ())
 
     async def open(self, node: Node, outside: Outside) -> "SqlWriter":
         """Return the writer; it connects when it first writes."""
@@ -110,7 +116,7 @@ class SqlWriter:
             [column.info["column"] for column in table.columns if "column" in column.info],
             {column: _evaluated(column, expression) for column, expression in sink.columns.items()},
         )
-        on = sink.on or tuple(column.name for column in table.primary_key.columns)
+        on = sink.by or tuple(column.name for column in table.primary_key.columns)
         dialect = self._engine.dialect
         self._store: RowStore = Upsert(table, dialect, on) if sink.mode == "upsert" else Append(table, dialect)
 

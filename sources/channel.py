@@ -18,12 +18,24 @@ class Channel(ChannelSource):
 
     shorthand = "name"
     guarantee = "at least once into the inbox"
-    examples = (Example(about="What people say in a chat.", config="channel: chat", given=[{"text": "hello"}], expect=[{"text": "hello"}]),)
+    examples = (
+        Example(
+            about="What people say in a chat.",
+            config="channel: chat",
+            given=[{"text": "hello"}],
+            expect=[{"text": "hello"}],
+        ),
+    )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find a channel that is not there."""
         if self.name not in flow.channels:
-            yield Problem("unknown-channel", "name", f"a channel of this flow; got '{self.name}'", did_you_mean(self.name, flow.channels))
+            yield Problem(
+                "unknown-channel",
+                "name",
+                f"a channel of this flow; got '{self.name}'",
+                did_you_mean(self.name, flow.channels),
+            )
 
     def channel(self) -> str:
         """Return the channel's name."""

@@ -11,7 +11,6 @@ from pydantic import PrivateAttr, ValidationInfo, model_validator
 
 from engine.api import Arrival, Example, Flow, Node, Problem, Pull, PulledSource, Reader, component
 
-
 LONGEST = 1 << 20
 
 
@@ -36,7 +35,12 @@ class File(PulledSource):
     _folder: Path = PrivateAttr(default=Path())
     guarantee = "exactly once: read again from the last snapshot"
     examples = (
-        Example(about="Readings of a logger.", config="file: {path: readings.csv, format: csv, time: at}", given=[{"t": 20}], expect=[{"t": 20}]),
+        Example(
+            about="Readings of a logger.",
+            config="file: {path: readings.csv, format: csv, time: at}",
+            given=[{"t": 20}],
+            expect=[{"t": 20}],
+        ),
     )
 
     @model_validator(mode="after")
@@ -47,7 +51,9 @@ class File(PulledSource):
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find a path that leads out of the flow's folder."""
         if ".." in Path(self.path).parts:
-            yield Problem("option-value", "path", f"a file below the flow's folder, or an absolute path; got '{self.path}'")
+            yield Problem(
+                "option-value", "path", f"a file below the flow's folder, or an absolute path; got '{self.path}'"
+            )
 
     def open(self) -> Reader:
         """Return a reader whose position is the byte offset; the file may appear later."""

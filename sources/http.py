@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.api import (
     Arrival,
@@ -14,14 +15,19 @@ from engine.api import (
     Intake,
     Node,
     Problem,
+    Refusal,
     RoutedSource,
     Size,
     Unavailable,
+    busy,
+    check_path,
     component,
+    path_parameters,
+    read_body,
+    read_lines,
+    read_object,
+    read_objects,
 )
-from engine.paths import check_path, path_parameters
-from engine.refusal import Refusal, busy
-from engine.request_body import read_body, read_lines, read_object, read_objects
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -76,7 +82,7 @@ class Http(RoutedSource):
     @model_validator(mode="after")
     def _one_path(self) -> "Http":
         if (self.post is None) == (self.put is None):
-            raise ValueError("either post or put, with a path")
+            raise PydanticCustomError("path", "either post or put, with a path")
         return self
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:

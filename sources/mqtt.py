@@ -10,7 +10,6 @@ from pydantic import Field
 
 from engine.api import Arrival, Example, Flow, Intake, MqttMessage, MqttSession, Node, Problem, Source, component
 
-
 _FILTER = re.compile(r"(?:[^#+/]*|\+)(?:/(?:[^#+/]*|\+))*(?:/#)?|#")
 
 
@@ -34,20 +33,32 @@ class Mqtt(Source):
 
     guarantee = "at least once into the inbox, exactly once as seen from outside"
     examples = (
-        Example(about="One station's verdicts.", config="mqtt: {topics: [sensor/result], qos: 1}", given=[{"device": "LED"}], expect=[{"device": "LED"}]),
+        Example(
+            about="One station's verdicts.",
+            config="mqtt: {topics: [sensor/result], qos: 1}",
+            given=[{"device": "LED"}],
+            expect=[{"device": "LED"}],
+        ),
     )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find filters that no broker takes."""
         for index, topic in enumerate(self.topics):
             if not topic or not _FILTER.fullmatch(topic):
-                yield Problem("topic", f"topics.{index}", f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'")
+                yield Problem(
+                    "topic",
+                    f"topics.{index}",
+                    f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'",
+                )
 
     async def run(self, intake: Intake) -> None:
         """Receive until cancelled; acknowledge a batch when it is committed."""
 
         def receive(messages: list[MqttMessage]) -> None:
-            arrivals = [Arrival(m.payload, m.topic, {"retain": True} if m.retain else None, m.packet_id, m.dup) for m in messages]
+            arrivals = [
+                Arrival(m.payload, m.topic, {"retain": True} if m.retain else None, m.packet_id, m.dup)
+                for m in messages
+            ]
             intake.submit(arrivals, partial(committed, messages, arrivals))
 
         def committed(messages: list[MqttMessage], arrivals: list[Arrival], fault: BaseException | None) -> None:

@@ -92,18 +92,24 @@ def read_scalar(faults: Faults, name: str, kind: ScalarType, text: str) -> Scala
 
 def read_parameter(faults: Faults, name: str, parameter: Parameter, given: Given) -> Scalar | None:
     """Return the value that a call gives for a declared parameter, or its default."""
+    if name not in given.text and name not in given.values:
+        return _default(faults, name, parameter)
     got: Any = given.text.get(name, given.values.get(name))
-    if name not in given.text and got is None:
-        if parameter.required:
-            faults.add(name, "a value; it is required", "nothing")
-        default: Scalar | None = parameter.default
-        return default if default is None or parameter.moment else from_json(parameter.type, _plain(default))
+    if got is None and parameter.optional:
+        return None
     try:
         read = from_text(parameter.type, got) if name in given.text else from_json(parameter.type, got)
         return parameter.bounded(read)
     except ParameterFault as fault:
-        faults.add(name, fault.expected, got)
+        faults.add(name, fault.expected, "null" if got is None else got)
     return None
+
+
+def _default(faults: Faults, name: str, parameter: Parameter) -> Scalar | None:
+    if parameter.required:
+        faults.add(name, "a value; it is required", "nothing")
+    default: Scalar | None = parameter.default
+    return default if default is None or parameter.moment else from_json(parameter.type, _plain(default))
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from web.health import HealthRoute, live
 from web.login import LoginRoute, Logins, WhoRoute
 from web.media import MediaRoute
 from web.metrics import CountRequests, Metrics
-from web.routes import FlowRoutes, MoreRoutes
+from web.routes import FlowRoutes, Handler, MoreRoutes, Resource
 from web.services import Services
 
 STATIC = Path(__file__).parent / "static"
@@ -78,16 +78,18 @@ def _cross_origin(origins: Sequence[str]) -> list[Middleware]:
 
 def _own(app: WebApp, services: Services) -> list[BaseRoute]:
     docs = DocsRoutes(app.flow_routes)
-    health = HealthRoute(services)
+    get: dict[str, Handler] = {
+        "/auth/me": WhoRoute(app.guard),
+        "/health": HealthRoute(services),
+        "/health/live": live,
+        "/metrics": app.metrics,
+        "/docs": docs.page,
+        "/openapi.json": docs.schema,
+        "/media/{name}": MediaRoute(services.media),
+    }
     return [
-        Route("/auth/login", LoginRoute(app.logins, app.guard).__call__, methods=["POST"]),
-        Route("/auth/me", WhoRoute(app.guard).__call__, methods=["GET"]),
-        Route("/health", health.__call__, methods=["GET"]),
-        Route("/health/live", live, methods=["GET"]),
-        Route("/metrics", app.metrics.__call__, methods=["GET"]),
-        Route("/docs", docs.page, methods=["GET"]),
-        Route("/openapi.json", docs.schema, methods=["GET"]),
-        Route("/media/{name}", MediaRoute(services.media).__call__, methods=["GET"]),
+        Route("/auth/login", Resource({"POST": LoginRoute(app.logins, app.guard)})),
+        *(Route(path, Resource({"GET": handler})) for path, handler in get.items()),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 

@@ -1,7 +1,7 @@
 """The gateway process: everything that faces the outside, and the supervisor of the workers.
 
-    sources ─▶ intake ─▶ inbox (one a flow) ─▶ worker ─▶ link ─▶ hub ─▶ channels
-                                                          └─▶ desk ─▶ HTTP answers
+sources ─▶ intake ─▶ inbox (one a flow) ─▶ worker ─▶ link ─▶ hub ─▶ channels
+                                                      └─▶ desk ─▶ HTTP answers
 """
 
 import asyncio
@@ -13,15 +13,18 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 
-from engine.component import ChannelSource, PulledSource, RoutedSource, Source
+from engine.component import ChannelSource, Operator, PulledSource, RoutedSource, Source
 from engine.database import open_database, place
 from engine.deployed import Deployed, place_flow, read_record, version_of, write_record
 from engine.errors import EnvironmentFault, MillstreamError, Unavailable
+from engine.event import derived_id
 from engine.flow import Flow
+from engine.frames import Push
 from engine.inbox import InboxWriter
 from engine.intake import ReplyDesk
 from engine.link_server import LinkServer
@@ -31,6 +34,7 @@ from engine.tables import create, highest, to_sqlalchemy
 from engine.worker import appended_tables
 from web.accounts import create_tables, first_admin
 from web.app import WebApp, build_app
+from web.channel_message import Snapshot
 from web.channel_socketio import SocketIo
 from web.channel_websocket import ChannelRoute
 from web.channels import ChannelHub
@@ -47,7 +51,9 @@ log = structlog.get_logger()
 class Gateway:
     """One installation. `run` serves until cancelled; `say` prints a line for people."""
 
-    def __init__(self, settings: Settings, flows: list[Flow], overrides: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, flows: list[Flow], overrides: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
         self.settings, self.flows, self.overrides, self.say = settings, flows, dict(overrides), say
         self.token = kept_secret(settings.data / "link.token")
         self._lock = _locked(settings.data / "gateway.lock")
@@ -90,7 +96,8 @@ class Gateway:
             return
         if await _accepts(self.settings.broker_port):
             raise EnvironmentFault(
-                f"port {self.settings.broker_port} is already in use: set MILLSTREAM_BROKER_PORT, or MILLSTREAM_MQTT to use the broker that is there"
+                f"port {self.settings.broker_port} is already in use: set MILLSTREAM_BROKER_PORT, "
+                "or MILLSTREAM_MQTT to use the broker that is there"
             )
         command = [sys.executable, "-m", "engine.broker", "127.0.0.1", str(self.settings.broker_port)]
         self.broker = Process("broker", command)
@@ -134,7 +141,9 @@ class Gateway:
         for name, table in metadata.tables.items():
             if name in flow.tables and name not in found and "id" in table.c:
                 found[name] = await highest(self.database, table, "id")
-        write_record(self.settings, flow.name, Deployed(str(flow.path.resolve()), version_of(flow), self.overrides, found))
+        write_record(
+            self.settings, flow.name, Deployed(str(flow.path.resolve()), version_of(flow), self.overrides, found)
+        )
         self.inside.add(place_flow(flow, self.settings, Deployed("", "", {}, found)), metadata)
 
     def _open_inboxes(self, stack: AsyncExitStack) -> None:
@@ -152,12 +161,25 @@ class Gateway:
         inside.hubs = {flow.name: self._hub(flow) for flow in self.flows}
         sockets = SocketIo(lambda: inside.hubs.values(), self.app.guard)
         stack.push_async_callback(sockets.close)
-        routes = [ChannelRoute(lambda: inside.hubs.values(), self.app.guard), sockets.route(), *console_routes(inside, self.app.guard, self.app.logins)]
+        routes = [
+            ChannelRoute(lambda: inside.hubs.values(), self.app.guard),
+            sockets.route(),
+            *console_routes(inside, self.app.guard, self.app.logins),
+        ]
         self.app.router.routes[:0] = routes
         config = uvicorn.Config(
-            self.app, host=self.settings.host, port=self.settings.port, loop="none", http="httptools", ws="websockets-sansio",
-            log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3, ws_max_size=1 << 20,
-        )  # fmt: skip
+            self.app,
+            host=self.settings.host,
+            port=self.settings.port,
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+            ws_max_size=1 << 20,
+        )
         server = _Server(config)
         task = asyncio.create_task(server.serve())
         stack.push_async_callback(_end_server, server, task)
@@ -172,11 +194,11 @@ class Gateway:
 
     def _hub(self, flow: Flow) -> ChannelHub:
         async def query(name: str, parameters: Mapping[str, str], account: Any) -> Any:
-            from web.channel_message import Snapshot
-
             return Snapshot(await self.app.flow_routes.ask(flow.name, name, parameters, account))
 
-        return ChannelHub(flow.name, flow.channels, query=query, on_message=self.inside.receiver(flow))
+        hub = ChannelHub(flow.name, flow.channels, query=query, on_message=self.inside.receiver(flow))
+        hub.publish(beginnings(flow))
+        return hub
 
     def _start_sources(self, stack: AsyncExitStack) -> None:
         for flow in self.flows:
@@ -207,6 +229,17 @@ class Gateway:
             await asyncio.sleep(TRIM_EVERY)
             for writer in self.inside.inboxes.values():
                 writer.trim(KEEP_TIME, KEEP_SIZE)
+
+
+def beginnings(flow: Flow) -> Iterator[Push]:
+    """Yield the kept values that stand before the first event: what an operator says nothing looks like."""
+    for node in flow.section("sinks"):
+        if getattr(node.component, "keep", "none") == "last":
+            operator = flow.nodes[node.inputs[0].node].component
+            empty = operator.empty() if isinstance(operator, Operator) else None
+            if empty is not None:
+                channel, event = getattr(node.component, "name", ""), getattr(node.component, "event", "")
+                yield Push(channel, event, derived_id(node.name, "", 0), msgspec.json.encode(empty), keep=True)
 
 
 class _Server(uvicorn.Server):
@@ -254,5 +287,7 @@ def _locked(path: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise EnvironmentFault(f"{path.parent}: another gateway runs on this data folder; set MILLSTREAM_DATA to use another") from None
+        raise EnvironmentFault(
+            f"{path.parent}: another gateway runs on this data folder; set MILLSTREAM_DATA to use another"
+        ) from None
     return descriptor

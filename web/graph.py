@@ -5,14 +5,15 @@ then heights by isotonic least squares.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
-WIDTH, HEIGHT = 190.0, 62.0
-ACROSS, DOWN = 74.0, 22.0
-BEND = 12.0
+WIDTH, HEIGHT = 176.0, 62.0
+ACROSS, DOWN = 56.0, 20.0
+BEND, STIFF = 12.0, 12.0
 MARGIN = 14.0
-SWEEPS = 12
+SWEEPS, SETTLING = 12, 60
 
 Wire = tuple[str, str]
 
@@ -54,7 +55,7 @@ def lay_out(nodes: Mapping[str, str], wires: Sequence[Wire]) -> Layout:
     """Return the drawing of a graph; `nodes` gives each node's section: sources, operators or sinks."""
     level = layers(nodes, wires)
     chains, columns = _with_bends(level, wires)
-    links = [pair for chain in chains for pair in zip(chain, chain[1:], strict=False)]
+    links = [pair for chain in chains for pair in pairwise(chain)]
     columns = _ordered(columns, links)
     heights = {name: HEIGHT if name in nodes else BEND for column in columns for name in column}
     middle = _settled(columns, links, heights)
@@ -66,7 +67,7 @@ def lay_out(nodes: Mapping[str, str], wires: Sequence[Wire]) -> Layout:
     at = {name: value - top + MARGIN for name, value in middle.items()}
     bottom = max((at[name] + heights[name] / 2 for name in at), default=0.0)
     across = MARGIN * 2 + len(columns) * (WIDTH + ACROSS) - ACROSS if columns else 0.0
-    return Layout(boxes, [_path(chain, at) for chain in chains], across, bottom + MARGIN)
+    return Layout(boxes, [_path(chain, level[chain[0]], at) for chain in chains], across, bottom + MARGIN)
 
 
 def _with_bends(level: Mapping[str, int], wires: Sequence[Wire]) -> tuple[list[list[str]], list[list[str]]]:
@@ -128,17 +129,24 @@ def _settled(columns: Sequence[Sequence[str]], links: Sequence[Wire], heights: M
     """Return each name's middle height: near its neighbours', in the column's order, without overlap."""
     before, after = _neighbours(links)
     middle = {name: float(index) * (HEIGHT + DOWN) for column in columns for index, name in enumerate(column)}
-    for sweep in range(SWEEPS):
+    for sweep in range(SETTLING):
         for column in columns if sweep % 2 == 0 else reversed(columns):
-            beside = [(before.get(name, []) + after.get(name, [])) for name in column]
-            wanted = [_mean([middle[o] for o in others], middle[n]) for n, others in zip(column, beside, strict=True)]
-            weights = [1.0 if heights[name] == HEIGHT else 3.0 for name in column]
+            beside = {name: before.get(name, []) + after.get(name, []) for name in column}
+            wanted = [_pulled(name, beside[name], middle, heights) for name in column]
+            weights = [1.0 if heights[name] == HEIGHT else 8.0 for name in column]
             gaps = [
                 (heights[a] + heights[b]) / 2 + (DOWN if HEIGHT in (heights[a], heights[b]) else BEND)
-                for a, b in zip(column, column[1:], strict=False)
+                for a, b in pairwise(column)
             ]
             middle.update(zip(column, spread(wanted, gaps, weights), strict=True))
     return middle
+
+
+def _pulled(name: str, beside: Sequence[str], middle: Mapping[str, float], heights: Mapping[str, float]) -> float:
+    """Return where a name's neighbours would have it; two bends of a wire hold together, which keeps it level."""
+    pulls = [STIFF if heights[name] == heights[other] == BEND else 1.0 for other in beside]
+    weighed = sum(pull * middle[other] for pull, other in zip(pulls, beside, strict=True))
+    return weighed / sum(pulls) if pulls else middle[name]
 
 
 def spread(wanted: Sequence[float], gaps: Sequence[float], weights: Sequence[float]) -> list[float]:
@@ -161,6 +169,12 @@ def spread(wanted: Sequence[float], gaps: Sequence[float], weights: Sequence[flo
     return [mean + offset for mean, offset in zip(flat, offsets, strict=False)]
 
 
-def _path(chain: Sequence[str], at: Mapping[str, float]) -> str:
-    """Return the SVG path of a wire: from the right edge of a box to the left edge of another, straight in between."""
-    return ""
+def _path(chain: Sequence[str], layer: int, at: Mapping[str, float]) -> str:
+    """Return the SVG path of a wire: from a box's right edge to another's left edge, level where it passes boxes."""
+    left = [MARGIN + (layer + step) * (WIDTH + ACROSS) for step in range(len(chain))]
+    path = f"M{left[0] + WIDTH:.1f} {at[chain[0]]:.1f}"
+    for (x, name), (to_x, to) in pairwise(zip(left, chain, strict=True)):
+        half = (x + WIDTH + to_x) / 2
+        path += f"C{half:.1f} {at[name]:.1f} {half:.1f} {at[to]:.1f} {to_x:.1f} {at[to]:.1f}"
+        path += f"H{to_x + WIDTH:.1f}" if to != chain[-1] else ""
+    return path

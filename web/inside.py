@@ -76,7 +76,9 @@ class Inside:
 
     def receiver(self, flow: Flow) -> Callable[[str, str, Any, str], Awaitable[None]] | None:
         """Return what takes the messages that clients of the flow's channels send; None where no source does."""
-        sources = {n.component.channel(): n.name for n in flow.section("sources") if isinstance(n.component, ChannelSource)}
+        sources = {
+            n.component.channel(): n.name for n in flow.section("sources") if isinstance(n.component, ChannelSource)
+        }
 
         async def receive(channel: str, room: str, account: Any, text: str) -> None:
             meta = {"account": account.name if account else None, "room": room}
@@ -130,17 +132,29 @@ class Inside:
         return self._letters[flow]
 
     def flows(self) -> dict[str, FlowState]:
-        """Return every deployed flow's state by its name."""
-        return {name: self._state(name, process) for name, process in self.processes.items()}
+        """Return every deployed flow's state by its name; one without a process yet is starting."""
+        return {
+            name: self._state(name, self.processes[name]) if name in self.processes else FlowState(state="starting")
+            for name in self.definitions
+        }
 
     def _state(self, name: str, process: Process) -> FlowState:
         report, rates = self.report(name), self.rates(name)
         return FlowState(
-            state=process.state, restarts=process.restarts, last_error=process.last_error, nodes=report.nodes, lag=report.lag,
-            since=process.since, pid=process.pid or 0, rss=report.rss, dead=self._letters[name].count(),
-            rates={node: counts.get("in" if self._is_sink(name, node) else "out", 0.0) for node, counts in rates.items()},
+            state=process.state,
+            restarts=process.restarts,
+            last_error=process.last_error,
+            nodes=report.nodes,
+            lag=report.lag,
+            since=process.since,
+            pid=process.pid or 0,
+            rss=report.rss,
+            dead=self._letters[name].count(),
+            rates={
+                node: counts.get("in" if self._is_sink(name, node) else "out", 0.0) for node, counts in rates.items()
+            },
             sources={source: state for (flow, source), state in self.source_states.items() if flow == name},
-        )  # fmt: skip
+        )
 
     def _is_sink(self, flow: str, node: str) -> bool:
         return node in self.definitions[flow].nodes and self.definitions[flow].nodes[node].section == "sinks"
@@ -148,5 +162,3 @@ class Inside:
 
 def _rate(first: dict[str, Any], last: dict[str, Any], seconds: float) -> dict[str, float]:
     return {name: (value - first.get(name, 0)) / max(seconds, 0.1) for name, value in last.items()}
-
-

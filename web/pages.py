@@ -26,7 +26,9 @@ class Page:
         """Render the page."""
         settings = {name: value for name, value in self._flow.settings.items() if not isinstance(value, SecretStr)}
         try:
-            text = self._templates.get_template(Path(self._file).name).render(flow=self._flow.name, about=self._flow.about, settings=settings)
+            text = self._templates.get_template(Path(self._file).name).render(
+                flow=self._flow.name, about=self._flow.about, settings=settings
+            )
         except TemplateError as fault:
             raise HTTPException(500, f"{self._file}: {fault}") from fault
         return HTMLResponse(text, headers={"Cache-Control": "no-cache"})

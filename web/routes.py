@@ -41,8 +41,8 @@ class SourceHandler:
 class Resource:
     """One path with a handler for each of its methods."""
 
-    def __init__(self) -> None:
-        self.handlers: dict[str, Handler] = {}
+    def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
+        self.handlers: dict[str, Handler] = dict(handlers or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; raises HTTPException 405 for a method that is not there."""

@@ -15,7 +15,8 @@ class FlowState(msgspec.Struct, kw_only=True):
     """How a deployed flow is: `state` is starting, running, restarting, parked or stopped; `lag` in events that wait.
 
     `nodes` counts what went in, out and wrong at each node, `rates` is what it did a second; `sources` is how each
-    connection is (state, detail); `since` is a Unix time, `rss` in bytes, `dead` counts the dead letters."""
+    connection is (state, detail); `since` is a Unix time, `rss` in bytes, `dead` counts the dead letters.
+    """
 
     state: str
     restarts: int = 0

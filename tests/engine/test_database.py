@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.database import database_url, open_database, transaction, writing_engine
 from engine.errors import EnvironmentFault, EventFault, Unavailable
-from tests.services import MariaDB, free_port
+from tests.services import MariaDB, free_port, wait_until
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,11 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="unable to open database file"):
         await ask(engine, "SELECT 1")
     await engine.dispose()
-    async with asyncio.timeout(10):  # aiosqlite's thread still speaks to the loop
-        while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until, no_thread_speaks_to_the_loop, "aiosqlite's thread to end")
+
+
+def no_thread_speaks_to_the_loop() -> bool:
+    return not any("_connection_worker_thread" in thread.name for thread in threading.enumerate())
 
 
 async def test_values_of_ours_are_bound_on_both(sqlite: AsyncEngine, mysql: AsyncEngine) -> None:

@@ -198,7 +198,7 @@ async def test_a_full_inbox_refuses_and_takes_again_after_the_commit(tmp_path: P
                 writer.submit("gate", arrivals(bytes(30_000)), lambda first, fault: None)
         while True:
             try:
-                await put(writer, arrivals(b"last"))
+                await put(writer, arrivals(bytes(30_000)))
                 break
             except Unavailable:
                 await asyncio.to_thread(done.wait, 5)
@@ -265,6 +265,16 @@ async def test_trim_drops_what_is_used_and_the_reader_says_so(tmp_path: Path) ->
         reader.close()
 
 
+async def test_a_block_that_is_used_in_part_stays(tmp_path: Path) -> None:
+    async with writing(tmp_path / "inbox.db") as writer:
+        for _ in range(3):
+            await put(writer, arrivals(b"a", b"b", b"c"))
+        writer.used(5)
+        writer.trim(0, 0)
+        await _trimmed(writer, first=4)
+        assert len(stored_after(writer.path, 3)) == 6
+
+
 async def test_trim_keeps_what_is_young_unless_it_is_beyond_the_size(tmp_path: Path) -> None:
     async with writing(tmp_path / "inbox.db") as writer:
         for _ in range(40):
@@ -286,6 +296,11 @@ async def test_the_last_block_stays_so_that_offsets_go_on(tmp_path: Path) -> Non
         await _trimmed(writer, first=5)
     async with writing(writer.path) as writer:
         assert (await put(writer, arrivals(b"y"))).first == 6
+
+
+def stored_after(path: Path, offset: int) -> list[Record]:
+    with contextlib.closing(InboxReader(path)) as reader:
+        return records(reader, offset)
 
 
 async def _trimmed(writer: InboxWriter, first: int, most: int | None = None) -> None:

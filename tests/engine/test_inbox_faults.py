@@ -64,7 +64,7 @@ FILL_THE_DISK = """
             assert "cannot be written" in str(fault)
             refused += 1
     assert refused > 5 and len(committed) > 5, (refused, committed)
-    results = await asyncio.gather(*(put(writer, arrivals(bytes(400_000))) for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(put(writer, arrivals(bytes(400_000))) for _ in range(40)), return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results), results
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await put(writer, arrivals(b"after "))
@@ -153,7 +153,7 @@ def test_a_full_disk_refuses_whole_submits_and_goes_on_when_there_is_room(tmp_pa
     with child(path, FILL_THE_DISK) as process:
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-    assert [record[4].split(b" ")[0].decode() for record in stored(path)] == output.split()[-len(stored(path)):]
+    assert [record[4].split(b" ")[0].decode() for record in stored(path)] == output.split()[-len(stored(path)) :]
     assert output.split()[-1] == "after"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from engine.component import Arrival, Intake, Reply
 from engine.errors import Unavailable
@@ -43,15 +44,17 @@ async def test_submit_tells_after_the_commit_on_the_loop(tmp_path: Path) -> None
 
 
 async def test_a_cancelled_append_harms_nothing(tmp_path: Path) -> None:
-    async with writing(tmp_path / "inbox.db") as writer:
-        desk = ReplyDesk()
-        source = intake(writer, desk)
-        task = asyncio.create_task(source.append(arrivals(b"a"), expect_reply=True))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        assert len(await source.append(arrivals(b"b"))) == 1
-        assert not desk.answer(writer.prefix + bytes([0] * 7 + [1]), 200, b"")
+    with capture_logs() as logs:
+        async with writing(tmp_path / "inbox.db") as writer:
+            desk = ReplyDesk()
+            source = intake(writer, desk)
+            task = asyncio.create_task(source.append(arrivals(b"a"), expect_reply=True))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert len(await source.append(arrivals(b"b"))) == 1
+            assert not desk.answer(writer.prefix + bytes([0] * 7 + [1]), 200, b"")
+    assert logs == []
 
 
 async def test_an_answer_before_the_commit_is_told_is_kept(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ async def test_upsert_keeps_the_last_state_of_each_key(world: World) -> None:
     asked = event(9, {"device": "LED", "temperature": 21.5}, "by_hand")
     for _ in range(2):
         batch = [*events, asked, event(10, {"state": "OK"})]
-        await world.write(batch, table="device_state", mode="upsert", on=["device"])
+        await world.write(batch, table="device_state", mode="upsert", by=["device"])
     rows = await world.rows("SELECT device, state, temperature FROM device_state ORDER BY device")
     assert rows == [("LED", "DEFECT", 21.5), ("WHEEL", "OK", None)]
     assert world.answers[asked.id] == (201, {"device": "LED", "slot": None, "state": "DEFECT", "temperature": 21.5})
@@ -297,9 +297,9 @@ async def test_upsert_keeps_the_last_state_of_each_key(world: World) -> None:
 
 async def test_upsert_never_writes_over_the_row_of_another_key(world: World) -> None:
     first = [event(1, {"device": "LED", "slot": 1, "state": "OK"}), event(2, {"device": "WHEEL", "slot": 2})]
-    await world.write(first, table="device_state", mode="upsert", on=["device"])
+    await world.write(first, table="device_state", mode="upsert", by=["device"])
     events = [event(3, {"device": "BUZZER", "slot": 1, "state": "BAD"}), event(4, {"device": "WHEEL", "state": "OK"})]
-    await world.write(events, table="device_state", mode="upsert", on=["device"])
+    await world.write(events, table="device_state", mode="upsert", by=["device"])
     rows = await world.rows("SELECT device, slot, state FROM device_state ORDER BY device")
     assert rows == [("LED", 1, "OK"), ("WHEEL", 2, "OK")]
     assert [letter[1].id for letter in world.letters] == [events[0].id]
@@ -381,7 +381,7 @@ def found(**options: Any) -> list[tuple[str, str, str, str]]:
 def test_check_finds_nothing_in_what_is_right() -> None:
     assert found(table="car") == []
     assert found(table="car", mode="upsert") == []
-    assert found(table="attendance", mode="upsert", on=["day", "employee"], columns={"employee": "name"}) == []
+    assert found(table="attendance", mode="upsert", by=["day", "employee"], columns={"employee": "name"}) == []
 
 
 def test_check_names_what_is_wrong() -> None:
@@ -391,15 +391,15 @@ def test_check_names_what_is_wrong() -> None:
     ]
     assert found(table="employees") == [("unknown-table", "table", f"{known}; got view 'employees'", "")]
     columns = "a column of table 'car' (id, created_at); got"
-    assert found(table="car", columns={"idd": "1"}, on=["created"]) == [
+    assert found(table="car", columns={"idd": "1"}, by=["created"]) == [
         ("unknown-column", "columns.idd", f"{columns} 'idd'", "did you mean 'id'?"),
-        ("unknown-column", "on.0", f"{columns} 'created'", "did you mean 'created_at'?"),
-        ("option-value", "on", "mode upsert with it; got append", "mode: upsert"),
+        ("unknown-column", "by.0", f"{columns} 'created'", "did you mean 'created_at'?"),
+        ("option-value", "by", "mode upsert with it; got append", "mode: upsert"),
     ]
     assert found(table="device_state", mode="upsert") == [
-        ("option-value", "on", "the columns that tell rows apart: table 'device_state' has no serial", "")
+        ("option-value", "by", "the columns that tell rows apart: table 'device_state' has no serial", "")
     ]
     unique = "columns that are unique in table 'attendance' together"
-    assert found(table="attendance", mode="upsert", on=["day"]) == [
-        ("option-value", "on", unique, "attendance: {unique: [[day]]}")
+    assert found(table="attendance", mode="upsert", by=["day"]) == [
+        ("option-value", "by", unique, "attendance: {unique: [[day]]}")
     ]

@@ -20,6 +20,7 @@ from engine.inbox import InboxReader, InboxWriter
 from engine.intake import FlowIntake, ReplyDesk
 from engine.load import load_text
 from engine.media import MediaStore
+from engine.mqtt_address import MqttAddress
 from engine.settings import MqttPlace
 from engine.tables import create, to_sqlalchemy
 from web import accounts
@@ -28,13 +29,15 @@ from web.services import FlowState
 
 SECRET = b"a secret of these tests, long enough for HS512 too, so 64 bytes or more"
 PASSWORD = "correct horse"
+NO_BROKER = MqttPlace(MqttAddress.parse("mqtt://127.0.0.1:9"), 4, "unused")
 QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 FLOW = """
 flow: line
 about: A line for tests.
 tables:
   car: {id: serial, created_at: time}
-  sensor_result: {id: serial, car_id: car.id, device: text(50), result: text(10), good: bool, extra: json, created_at: time}
+  sensor_result:
+    {id: serial, car_id: car.id, device: text(50), result: text(10), good: bool, extra: json, created_at: time}
   attendance: {id: serial, employee: text(64), day: date, note: text(20), at: time, unique: [[employee, day]]}
   employees: {view: accounts}
 sources:
@@ -60,15 +63,27 @@ queries:
       select device, count(*) as n, max(created_at) as created_at from sensor_result
       where device = :device or :device is null group by device order by device
     params: {device: {type: text, optional: true}}
-  counted: {get: /counted, cache: 30s, one: true, sql: "select count(*) as n, :add as plus from car", params: {add: {type: int, default: 0, max: 9}}}
+  counted:
+    get: /counted
+    cache: 30s
+    one: true
+    sql: "select count(*) as n, :add as plus from car"
+    params: {add: {type: int, default: 0, max: 9}}
   typed:
     get: /typed
     one: true
     allow: anyone
     sql: "select :i as i, :n as n, :t as t, :b as b, :at as at, :d as d"
-    params: {i: int, n: {type: number, default: 1.5}, t: {type: text, default: x}, b: {type: bool, default: true}, at: {type: time, default: now}, d: {type: date, default: today}}
+    params:
+      i: int
+      n: {type: number, default: 1.5}
+      t: {type: text, default: x}
+      b: {type: bool, default: true}
+      at: {type: time, default: now}
+      d: {type: date, default: today}
     columns: {b: bool, at: time}
-  one_car: {get: "/cars/{id}", one: true, missing: no such car, sql: "select * from car where id = :id", params: {id: int}}
+  one_car:
+    {get: "/cars/{id}", one: true, missing: no such car, sql: "select * from car where id = :id", params: {id: int}}
   check_in:
     post: /attendance/check-in
     sql: "insert into attendance (employee, day, note, at) values (:employee, :day, :note, :at)"
@@ -83,7 +98,11 @@ queries:
     params: {id: int, note: {type: text, max: 20}}
     set: {employee: account.name}
     missing: no such attendance of yours
-  whoami: {get: /whoami, one: true, sql: "select :name as name, :role as role", set: {name: account.name, role: account.role}}
+  whoami:
+    get: /whoami
+    one: true
+    sql: "select :name as name, :role as role"
+    set: {name: account.name, role: account.role}
   broken: {get: /broken, sql: "select nothing from nowhere"}
 """
 
@@ -112,7 +131,7 @@ class SiteServices:
         return self.states
 
     def intake(self, flow: str, source: str) -> Intake:
-        return FlowIntake(self.inbox, self.desk, flow, source, MqttPlace(address="mqtt://127.0.0.1"))
+        return FlowIntake(self.inbox, self.desk, flow, source, NO_BROKER)
 
     def events(self) -> list[tuple[str, bytes, dict[str, Any]]]:
         """Return source, payload and meta of everything in the inbox."""

@@ -41,9 +41,7 @@ def clients(site: Site, channel: str = "dashboard") -> int:
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
-async def test_every_transport_gets_the_snapshot_and_every_event(
-    site: Site, node: Node, transports: list[str]
-) -> None:
+async def test_every_transport_gets_the_snapshot_and_every_event(site: Site, node: Node, transports: list[str]) -> None:
     site.push("stats_update", {"total": 0, "by_device": {"LED ☂": [1, None]}}, keep=True)
     watching = asyncio.create_task(dashboard(node, site, count=301, transports=transports))
     await until(lambda: clients(site) == 1, "the dashboard is connected")

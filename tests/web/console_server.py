@@ -1,0 +1,170 @@
+"""The console on a real uvicorn, with a real flow, real accounts and dead letters, and numbers that the tests set."""
+
+import asyncio
+import math
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from engine.dead_letters import DeadLetterStore, Letter
+from engine.flow import Flow
+from engine.load import load_text
+from engine.refusal import Refusal
+from tests.web.channel_server import SECRET
+from web.accounts import add_account, create_tables
+from web.channel_wire import Wire
+from web.console import console_routes
+from web.errors import Shield, answer_error
+from web.guard import Guard
+from web.login import Logins
+from web.services import FlowState
+
+LINE = """
+flow: line
+about: Stations and a camera judge each car on the line; defects reach the dashboard at once.
+sources:
+  gate: {mqtt: {topics: [sensor/ult01, sensor/ult02, sensor/ult03], qos: 1, payload: any}}
+  station: {mqtt: {topics: [sensor/result], qos: 1}}
+  by_hand: {http: {post: /sensor/result, allow: employee}, about: a result that somebody adds by hand}
+operators:
+  verdict:
+    about: only OK and DEFECT get through <b>
+    from: [station, by_hand]
+    validate:
+      device: {type: text, case: upper, max: 50}
+      result: {type: text, case: upper, one_of: [OK, DEFECT]}
+  on_line: {from: [gate, verdict], group: {opens: meta.topic == "sensor/ult01", as: car_id}}
+  rows:
+    from: on_line
+    where: meta.source != "gate"
+    steps:
+      - set: {created_at: meta.time}
+      - validate: {device: {type: text}}
+  defects: {from: rows, where: result == "DEFECT"}
+sinks:
+  results: {from: rows, log: {message: a row}}
+  defect_push: {from: defects, channel: {name: dashboard, event: sensor_defect}}
+  progress_push: {from: gate, channel: {name: dashboard, event: progress}}
+  refused: {from: verdict.rejected, log: {message: a verdict was refused, level: warning}}
+channels:
+  dashboard: {path: /ws/dashboard, socketio: true}
+"""
+OFFICE = """
+flow: office
+about: Attendance and the rooms in which the line's people talk.
+sources:
+  said: {channel: chat}
+operators:
+  message: {from: said, validate: {text: {type: text, min: 1, max: 2000}}}
+sinks:
+  chat_push: {from: message, channel: {name: chat, event: message, room: meta.room}}
+channels:
+  chat: {path: "/ws/chat/{room}"}
+"""
+
+
+class SampleBoard:
+    """What the gateway tells the console; `states` and `counts` are for the tests to change."""
+
+    def __init__(self, folder: Path) -> None:
+        flows = [load_text(text).raise_findings() for text in (LINE, OFFICE)]
+        self.definitions: dict[str, Flow] = {flow.name: flow for flow in flows}
+        self.stores = {flow.name: DeadLetterStore(folder / f"{flow.name}.db") for flow in flows}
+        self.states = {
+            "line": FlowState(state="running", since=time.time() - 93_784, pid=4711, rss=84_000_000, restarts=1, lag=12),
+            "office": FlowState(
+                state="parked", since=time.time() - 754, restarts=6, rss=0,
+                last_error="RuntimeError: node 'message': <script>alert(1)</script>\n  at engine/worker.py",
+            ),
+        }  # fmt: skip
+        line = self.states["line"]
+        line.sources = {"gate": ("connected", "127.0.0.1:1883"), "station": ("connecting", "127.0.0.1:1883")}
+        line.nodes = {name: {"in": 1000, "out": 1000, "dead": 0} for name in self.definitions["line"].nodes}
+        line.nodes["verdict"] = {"in": 48_210, "out": 48_090, "dead": 3}
+        line.nodes["defects"] = {"in": 47_000, "out": 1_204, "dead": 0}
+        line.rates = dict.fromkeys(line.nodes, 120.0) | {"defects": 3.2, "defect_push": 3.2, "refused": 0.0}
+
+    def add_letters(self, flow: str, node: str, count: int) -> None:
+        payload, now = b'{"device": "LED", "result": "<img src=x onerror=alert(1)>"}', int(time.time() * 1e6)
+        self.stores[flow].add(
+            Letter(
+                id=n.to_bytes(16, "big"), node=node, time=now - n * 1_000_000, source="station", topic="sensor/result",
+                reason="result: one_of OK, DEFECT; got 'TIMEOUT'", details={}, payload=payload, version="1",
+            )
+            for n in range(count)
+        )  # fmt: skip
+
+    def flows(self) -> dict[str, FlowState]:
+        for name, state in self.states.items():
+            state.dead = self.stores[name].count()
+        return self.states
+
+    def rates(self, flow: str) -> dict[str, dict[str, float]]:
+        return {}
+
+    def letters(self, flow: str) -> DeadLetterStore:
+        return self.stores[flow]
+
+
+class ConsoleSite:
+    """The running server; accounts: ada (admin), vera (viewer), their passwords `NAME's password`."""
+
+    def __init__(self, board: SampleBoard, guard: Guard, port: int) -> None:
+        self.board, self.guard, self.port = board, guard, port
+        self.url = f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def serve_console(folder: Path, port: int = 0) -> AsyncIterator[ConsoleSite]:
+    """Run the console in this loop."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'accounts.db'}")
+    await create_tables(engine)
+    await add_account(engine, "ada", "admin", "ada's password")
+    await add_account(engine, "vera", "viewer", "vera's password")
+    board, guard, logins = SampleBoard(folder), Guard(engine, SECRET), Logins(engine)
+    static = Mount("/static", StaticFiles(directory=Path(__file__).parent.parent.parent / "web" / "static"))
+    app = Starlette(
+        routes=[*console_routes(board, guard, logins), static],
+        middleware=[Middleware(Shield)],
+        exception_handlers={Refusal: answer_error},
+    )
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, ws=Wire, log_level="error", lifespan="off"))
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield ConsoleSite(board, guard, listening.getsockname()[1])
+        finally:
+            server.should_exit = server.force_exit = True
+            await task
+            logins.close()
+            for store in board.stores.values():
+                store.close()
+            await engine.dispose()
+
+
+async def show(folder: Path, port: int) -> None:
+    """Serve changing numbers, to look at."""
+    async with serve_console(folder, port) as site:
+        site.board.add_letters("line", "verdict", 3)
+        state, rates = site.board.states["line"], dict(site.board.states["line"].rates)
+        while True:
+            wave = 1 + 0.4 * math.sin(time.time() / 6) + 0.15 * math.sin(time.time() * 2)
+            state.rates = {name: rate * wave for name, rate in rates.items()}
+            for name, rate in state.rates.items():
+                state.nodes[name]["out"] += round(rate)
+                state.nodes[name]["in"] += round(rate)
+            await asyncio.sleep(1)
+
+
+if __name__ == "__main__":
+    asyncio.run(show(Path(sys.argv[1]), int(sys.argv[2])))

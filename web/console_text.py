@@ -1,0 +1,60 @@
+"""Numbers as the console shows them; static/console.js says them the same way."""
+
+from collections.abc import Callable
+
+from markupsafe import Markup, escape
+
+_SMALL = 10
+
+
+def rate(value: float) -> str:
+    """Return events a second: `0`, `0.4`, `12`, `3.4k`."""
+    if 0 < value < _SMALL:
+        return f"{value:.1f}" if value >= 0.05 else "0"
+    return count(value)
+
+
+def count(value: float) -> str:
+    """Return a number: `950`, `12.3k`, `4.1M`, `2.0G`."""
+    if value < 1e4:
+        return f"{value:.0f}"
+    if value < 1e6:
+        return f"{value / 1e3:.1f}k"
+    return f"{value / 1e6:.1f}M" if value < 1e9 else f"{value / 1e9:.1f}G"
+
+
+def size(value: float) -> str:
+    """Return bytes: `0 B`, `84 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def duration(value: float) -> str:
+    """Return seconds in the two largest units: `42s`, `5m 12s`, `3h 04m`, `12d 3h`."""
+    whole = int(value)
+    days, hours, minutes, seconds = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def prose(text: str) -> Markup:
+    """Return a docstring as HTML: paragraphs, and `code`."""
+    paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
+    return Markup("").join(Markup("<p>{}</p>").format(_with_code(part)) for part in paragraphs if part)
+
+
+def _with_code(text: str) -> Markup:
+    parts = text.split("`")
+    coded = (Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts))
+    return Markup("").join(coded) if len(parts) % 2 else escape(text)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "rate": rate, "count": count, "size": size, "duration": duration, "prose": prose,
+}  # fmt: skip

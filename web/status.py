@@ -1,0 +1,198 @@
+"""What operations see of the flows: a line for each flow, a graph of its nodes, and what each node does."""
+
+import inspect
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+import yaml
+
+from engine.dead_letters import Letter, ReasonCount
+from engine.flow import Flow, Node
+from web.services import FlowState
+
+Counts = dict[str, dict[str, float]]
+
+
+class Letters(Protocol):
+    """The dead letters of a flow."""
+
+    def rows(self, limit: int = 100, before: int | None = None, node: str | None = None) -> list[Letter]:
+        """Return the latest ones, newest first."""
+
+    def by_reason(self) -> list[ReasonCount]:
+        """Return the reasons of each node, the most frequent first."""
+
+
+class Board(Protocol):
+    """Where the console gets what it shows."""
+
+    @property
+    def definitions(self) -> Mapping[str, Flow]: ...
+    def flows(self) -> dict[str, FlowState]:
+        """Return each flow's state."""
+
+    def rates(self, flow: str) -> Counts:
+        """Return what each node does a second."""
+
+    def letters(self, flow: str) -> Letters:
+        """Return a flow's dead letters."""
+
+
+class GraphNode(msgspec.Struct, frozen=True):
+    """A node as it is drawn; steps in a row are one node with several kinds."""
+
+    name: str
+    section: str
+    kind: str
+    about: str
+    members: tuple[str, ...]
+
+
+class GraphEdge(msgspec.Struct, frozen=True):
+    """A wire; `port` is the side output that it takes, "" the main one."""
+
+    source: str
+    target: str
+    port: str
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """The nodes of a flow by name, and its wires."""
+
+    nodes: dict[str, GraphNode]
+    edges: list[GraphEdge]
+
+
+class FlowLine(msgspec.Struct):
+    """How a flow is; times in seconds, rates in events a second, `lag` in events that wait, `rss` in bytes."""
+
+    name: str
+    about: str
+    state: str
+    uptime: float
+    restarts: int
+    last_error: str
+    pid: int
+    rss: int
+    lag: float
+    dead: int
+    rate_in: float
+    rate_out: float
+    sources: dict[str, tuple[str, str]]
+
+
+class NodeLine(msgspec.Struct):
+    """What a node does: a second, and since its worker started; `state` is a source's or a sink's connection."""
+
+    rate: float = 0.0
+    total: float = 0.0
+    dead: float = 0.0
+    filtered: float = 0.0
+    state: str = ""
+    detail: str = ""
+
+
+def graph_of(flow: Flow) -> Graph:
+    """Return a flow's graph, with the steps of one operator drawn as one."""
+    members: dict[str, list[Node]] = {}
+    for node in flow.nodes.values():
+        members.setdefault(base_name(node.name), []).append(node)
+    nodes = {name: _drawn(name, nodes) for name, nodes in members.items()}
+    wires = {
+        GraphEdge(base_name(wire.node), base_name(node.name), wire.output): None
+        for node in flow.nodes.values()
+        for wire in node.inputs
+        if base_name(wire.node) != base_name(node.name)
+    }
+    return Graph(nodes, list(wires))
+
+
+def base_name(name: str) -> str:
+    """Return the name of the operator that a step (`name/1`) belongs to."""
+    return name.partition("/")[0]
+
+
+def _drawn(name: str, members: Sequence[Node]) -> GraphNode:
+    about = next((node.about for node in members if node.about), "")
+    kinds = " · ".join(node.kind for node in members)
+    return GraphNode(name, members[0].section, kinds, about, tuple(node.name for node in members))
+
+
+def flow_lines(board: Board) -> list[FlowLine]:
+    """Return a line for every flow."""
+    return [_flow_line(board, name, state) for name, state in board.flows().items()]
+
+
+def _flow_line(board: Board, name: str, state: FlowState) -> FlowLine:
+    flow = board.definitions[name]
+    rate_in = sum(state.rates.get(node.name, 0.0) for node in flow.section("sources"))
+    rate_out = sum(state.rates.get(node.name, 0.0) for node in flow.section("sinks"))
+    uptime = max(0.0, time.time() - state.since) if state.since else 0.0
+    return FlowLine(
+        name, flow.about, state.state, uptime, state.restarts, state.last_error, state.pid, state.rss, state.lag,
+        state.dead, rate_in, rate_out, state.sources,
+    )  # fmt: skip
+
+
+def node_lines(graph: Graph, state: FlowState) -> dict[str, NodeLine]:
+    """Return what every drawn node does."""
+    return {name: _node_line(node, state) for name, node in graph.nodes.items()}
+
+
+def _node_line(node: GraphNode, state: FlowState) -> NodeLine:
+    counts = [state.nodes.get(member, {}) for member in node.members]
+    total = counts[-1].get("in" if node.section == "sinks" else "out", 0.0)
+    dead = sum(count.get("dead", 0.0) for count in counts)
+    came = counts[0].get("in", 0.0)
+    filtered = max(0.0, came - total - dead) if node.section == "operators" else 0.0
+    connection, detail = state.sources.get(node.name, ("", ""))
+    if counts[-1].get("away"):
+        connection, detail = "away", "the target is away; events wait on disk"
+    return NodeLine(state.rates.get(node.members[-1], 0.0), total, dead, filtered, connection, detail)
+
+
+def options_text(flow: Flow, node: str) -> str:
+    """Return a node as it is written in the flow, as YAML; values stay references, so no secret shows."""
+    sections = flow.document.value if isinstance(flow.document.value, dict) else {}
+    section = flow.nodes[node].section if node in flow.nodes else "operators"
+    written = (sections.get(section) or {}).get(node)
+    if written is None:
+        return ""
+    return str(yaml.safe_dump({node: written}, sort_keys=False, allow_unicode=True, width=88))
+
+
+def docs_of(flow: Flow, members: Sequence[str]) -> list[tuple[str, str]]:
+    """Return kind and documentation of a drawn node's components."""
+    found = [flow.nodes[member].component for member in members]
+    return [(component.kind, inspect.getdoc(type(component)) or "") for component in found]
+
+
+class LetterLine(msgspec.Struct, frozen=True):
+    """A dead letter as it is shown."""
+
+    time: str
+    reason: str
+    source: str
+    payload: str
+    state: str
+
+
+def letter_lines(letters: Letters, members: Sequence[str], limit: int = 10) -> list[LetterLine]:
+    """Return the latest dead letters of a drawn node, newest first."""
+    rows = [letter for member in members for letter in letters.rows(limit, node=member)]
+    rows.sort(key=lambda letter: letter.time, reverse=True)
+    return [_letter_line(letter) for letter in rows[:limit]]
+
+
+def _letter_line(letter: Letter) -> LetterLine:
+    moment = datetime.fromtimestamp(letter.time / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    payload = letter.payload[:2000].decode(errors="replace")
+    return LetterLine(moment, letter.reason, letter.source, payload, letter.state)
+
+
+def encoded(value: Any) -> str:
+    """Return what a page gets, as JSON text."""
+    return msgspec.json.encode(value).decode()
