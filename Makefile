@@ -16,7 +16,8 @@ run: .venv/ready  ## set up, then run the car inspection pack with simulated dev
 	@echo "run: millstream run $(RUN)"
 	@exec $(BIN)/millstream run $(RUN)
 
-test: .venv/ready-dev  ## set up with the services that the tests talk to, then run every test (some: PYTEST_ARGS=…)
+test: .venv/ready-dev  ## set up with the services that the tests talk to, check, then run every test (some: PYTEST_ARGS=…)
+	@$(MAKE) check
 	@sh scripts/services.sh
 	@$(MAKE) $(BROWSER)
 	@echo "test: pytest $(PYTEST_ARGS)"

@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _flows(paths: list[Path]) -> list[Flow]:
-    files = find_flows(paths)
+    files = find_flows(paths, below=True)
     if not files:
         raise UsageFault(f"{', '.join(map(str, paths))}: no flow in there (a YAML file with a line 'flow: name')")
     around = surroundings(read_environment())

@@ -45,7 +45,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(msgspec.Struct, kw_only=True):
-    """One YAML file, read. `nodes` holds sources, operators and sinks in file order."""
+    """One YAML file, read. `nodes` holds sources, operators and sinks in file order, `unread` the names of broken ones."""
 
     name: str
     path: Path
@@ -53,6 +53,7 @@ class Flow(msgspec.Struct, kw_only=True):
     settings: dict[str, Any] = {}
     tables: dict[str, Table] = {}
     nodes: dict[str, Node] = {}
+    unread: frozenset[str] = frozenset()
     channels: dict[str, ChannelSpec] = {}
     queries: dict[str, QuerySpec] = {}
     pages: dict[str, str] = {}

@@ -34,11 +34,14 @@ def load_text(text: str, path: Path = Path("flow.yaml"), around: Surroundings | 
     return _load(parse(text.encode(), Document(str(path))), path, around or Surroundings())
 
 
-def find_flows(paths: Iterable[Path]) -> list[Path]:
-    """Return the flow files of files and pack folders (every `*.yaml` there that names a flow), in order."""
+def find_flows(paths: Iterable[Path], *, below: bool = False) -> list[Path]:
+    """Return the flow files of files and pack folders (every `*.yaml` there that names a flow), in order.
+
+    With `below`, the folders in a folder are looked into as well.
+    """
     found: list[Path] = []
     for path in paths:
-        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        files = sorted(path.glob("**/*.yaml" if below else "*.yaml")) if path.is_dir() else [path]
         found += [file for file in files if not path.is_dir() or _names_a_flow(file)]
     return found
 
@@ -72,7 +75,7 @@ def _load(document: Document, path: Path, around: Surroundings) -> Flow:
     flow.channels = _specs(document, _mapping(document, rest, "channels"), "channels", ChannelSpec.parse)
     flow.queries = _specs(document, _mapping(document, rest, "queries"), "queries", QuerySpec.parse)
     flow.pages = {str(name): str(file) for name, file in _mapping(document, rest, "pages").items()}
-    flow.nodes = read_nodes(document, {s: _mapping(document, rest, s) for s in SECTIONS}, settings, path.parent)
+    flow.nodes, flow.unread = read_nodes(document, {s: _mapping(document, rest, s) for s in SECTIONS}, settings, path.parent)
     flow.tests = _tests(document, spec.get("tests"))
     check_wiring(flow)
     return flow

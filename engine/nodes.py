@@ -188,10 +188,10 @@ class NodeReader:
 
 def read_nodes(
     document: Document, sections: dict[str, dict[str, Any]], settings: Mapping[str, Any], pack: Path
-) -> dict[str, Node]:
-    """Return all nodes by name, in file order."""
+) -> tuple[dict[str, Node], frozenset[str]]:
+    """Return all nodes by name, in file order, and the names of those that cannot be read."""
     reader = NodeReader(document, settings, pack)
     for section, specs in sections.items():
         for name, spec in specs.items():
             reader.read(section, name, spec)
-    return reader.nodes
+    return reader.nodes, frozenset(name for specs in sections.values() for name in specs) - reader.nodes.keys()

@@ -170,14 +170,12 @@ class Parameter(BaseModel):
         return f"{low}..{high} characters" if self.type == "text" else f"{low}..{high}"
 
     def json_schema(self) -> dict[str, Any]:
-        """Return a value in a JSON body as JSON Schema."""
+        """Return the parameter as JSON Schema."""
         schema = dict(JSON_SCHEMA[self.type])
         low, high = ("minLength", "maxLength") if self.type == "text" else ("minimum", "maximum")
         schema |= {name: bound for name, bound in ((low, self.min), (high, self.max)) if bound is not None}
         if self.one_of:
             schema["enum"] = list(self.one_of)
-        if self.default is not None:
+        if self.default is not None and not self.moment:
             schema["default"] = self.default.isoformat() if isinstance(self.default, date) else self.default
-        if self.optional:
-            return {"anyOf": [schema, {"type": "null"}]}
         return schema

@@ -46,6 +46,8 @@ def _place(node: Node, *path: str | int) -> Where:
 
 def _check_inputs(flow: Flow, node: Node) -> None:
     for wire in node.inputs:
+        if wire.node in flow.unread:
+            continue
         source = flow.nodes.get(wire.node)
         if source is None or source.section == "sinks":
             known = [other.name for other in flow.nodes.values() if other.section != "sinks" and other is not node]
@@ -120,11 +122,11 @@ def _check_use(flow: Flow) -> None:
 
 
 def _check_tests(flow: Flow) -> None:
-    names = [node.name for node in flow.nodes.values()]
+    names = [*flow.nodes, *flow.unread]
     for index, test in enumerate(flow.tests):
         for number, send in enumerate(test.send):
             sources = [node.name for node in flow.section("sources")]
-            if send.to not in sources:
+            if send.to not in sources and send.to not in flow.unread:
                 flow.document.find(
                     "test",
                     ("tests", index, "send", number),

@@ -1,12 +1,16 @@
 """`simulate`: devices that are not there."""
 
+import base64
 import random
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+import cv2
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.api import Arrival, Duration, Example, Pull, PulledSource, Reader, component
 
@@ -28,13 +32,21 @@ class Distribution(BaseModel):
     """A whole number between two, both included."""
     count: int | None = None
     """A serial number that begins here."""
+    picture: str | None = None
+    """A JPEG of 320 x 240 pixels as base64 text: a car's door with a scratch or a dent, this text and a number."""
     digits: int = 3
     """How many digits after the point `uniform` and `normal` have."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Distribution":
         if len(self.model_fields_set - {"digits"}) != 1:
-            raise ValueError("exactly one of choice, weighted, uniform, normal, integer, count")
+            raise ValueError("exactly one of choice, weighted, uniform, normal, integer, count, picture")
+        if self.choice == []:
+            raise ValueError("choice: at least one value")
+        if self.weighted is not None and (min(weights := [*self.weighted.values(), 0]) < 0 or not sum(weights)):
+            raise ValueError("weighted: weights of at least 0, one of them greater")
+        if self.integer is not None and self.integer[0] > self.integer[1]:
+            raise ValueError(f"integer: the lower bound first; got {self.integer}")
         return self
 
     def draw(self, chance: random.Random, number: int) -> Any:
@@ -47,6 +59,8 @@ class Distribution(BaseModel):
             return chance.randint(*self.integer)
         if self.count is not None:
             return self.count + number
+        if self.picture is not None:
+            return _picture(self.picture, number, chance)
         low, high = self.uniform or self.normal or (0.0, 0.0)
         return round(chance.uniform(low, high) if self.uniform else chance.gauss(low, high), self.digits)
 
@@ -64,6 +78,18 @@ class Step(BaseModel):
     """Its payload; a field may be a distribution: `{result: {weighted: {OK: 9, DEFECT: 1}}}`."""
     odds: float = Field(default=1.0, ge=0, le=1)
     """How likely the step happens at all."""
+
+    @field_validator("data")
+    @classmethod
+    def _can_be_drawn(cls, data: dict[str, Any]) -> dict[str, Any]:
+        for where, value in _distributions(data, ""):
+            try:
+                Distribution.model_validate(value)
+            except ValidationError as fault:
+                [first, *_] = fault.errors()
+                inside = ".".join(map(str, (where, *first["loc"])))
+                raise ValueError(f"{inside}: {first['msg'].removeprefix('Value error, ')}") from None
+        return data
 
 
 @component("simulate")
@@ -89,7 +115,10 @@ class Simulate(PulledSource):
     examples = (
         Example(
             about="A reading a second from one of two machines.",
-            config="simulate: {seed: 7, repeat: 1, script: [{after: 1s, data: {machine: {choice: [A, B]}, t: {normal: [20, 2]}}}]}",
+            config=(
+                "simulate: {seed: 7, repeat: 1, script: "
+                "[{after: 1s, data: {machine: {choice: [A, B]}, t: {normal: [20, 2]}}}]}"
+            ),
             given=[{"machine": "A"}],
             expect=[{"machine": "A"}],
         ),
@@ -161,11 +190,85 @@ class Script:
         """Nothing is open."""
 
 
-def _drawn(data: Any, chance: random.Random, number: int) -> Any:
-    if isinstance(data, list):
-        return [_drawn(item, chance, number) for item in data]
-    if not isinstance(data, dict):
-        return data
-    if data and data.keys() <= Distribution.model_fields.keys():
-        return Distribution.model_validate(data).draw(chance, number)
-    return {name: _drawn(value, chance, number) for name, value in data.items()}
+def _is_distribution(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and value.keys() <= Distribution.model_fields.keys()
+
+
+def _drawn(data: dict[str, Any], chance: random.Random, number: int) -> dict[str, Any]:
+    return {name: _value(value, chance, number) for name, value in data.items()}
+
+
+def _value(value: Any, chance: random.Random, number: int) -> Any:
+    if isinstance(value, list):
+        return [_value(item, chance, number) for item in value]
+    if _is_distribution(value):
+        return Distribution.model_validate(value).draw(chance, number)
+    return _drawn(value, chance, number) if isinstance(value, dict) else value
+
+
+def _distributions(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        here = f"{where}.{name}" if where else str(name)
+        if _is_distribution(part):
+            yield here, part
+        else:
+            yield from _distributions(part, here)
+
+
+Pixels = NDArray[np.float32]
+WIDTH, HEIGHT = 320, 240
+_ACROSS, _DOWN = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
+_PAINTS = ((150, 60, 30), (45, 40, 165), (70, 90, 60), (170, 170, 165), (60, 55, 52), (40, 120, 190))
+
+
+def _picture(text: str, number: int, chance: random.Random) -> str:
+    """Draw what an inspection camera would send; blue, green, red."""
+    panel = _door(number)
+    x, y = chance.randint(90, 230), chance.randint(105, 175)
+    half = _scratch(panel, x, y, chance) if chance.random() < 0.6 else _dent(panel, x, y, chance)
+    panel += np.random.default_rng(chance.getrandbits(32)).normal(0, 2.2, panel.shape)
+    pixels = np.clip(panel, 0, 255).astype(np.uint8)
+    cv2.rectangle(pixels, (x - half, y - half // 2 - 8), (x + half, y + half // 2 + 8), (60, 70, 250), 1, cv2.LINE_AA)
+    cv2.rectangle(pixels, (0, HEIGHT - 24), (WIDTH, HEIGHT), (24, 20, 18), -1)
+    label = f"{text} {number}".encode("ascii", "replace").decode()
+    cv2.putText(pixels, label, (10, HEIGHT - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    return base64.b64encode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()).decode()
+
+
+def _door(number: int) -> Pixels:
+    """Return the door of car `number` in its paint, lit from above, with its window's edge, seam and handle."""
+    paint = _PAINTS[(number * number + number // 3) % len(_PAINTS)]
+    bend = _DOWN + _ACROSS * 0.05
+    light = 0.72 + 0.75 * np.exp(-(((bend - 88) / 26) ** 2)) - 0.2 * np.clip((bend - 150) / 90, 0, 1)
+    door: Pixels = (np.array(paint, np.float32) * light[..., None]).astype(np.float32)
+    cv2.fillPoly(door, [np.array([(0, 0), (WIDTH, 0), (WIDTH, 34), (0, 48)])], (44, 38, 34), cv2.LINE_AA)
+    cv2.line(door, (0, 50), (WIDTH, 36), (205, 205, 205), 2, cv2.LINE_AA)
+    seam = np.array([(38, 50), (34, 110), (42, 180), (58, HEIGHT)])
+    cv2.polylines(door, [seam], False, (22, 20, 18), 2, cv2.LINE_AA)
+    cv2.polylines(door, [seam + np.array((2, 0))], False, (150, 150, 150), 1, cv2.LINE_AA)
+    cv2.ellipse(door, (78, 80), (26, 7), -3, 0, 360, (26, 24, 22), -1, cv2.LINE_AA)
+    cv2.line(door, (56, 80), (100, 77), (190, 190, 190), 5, cv2.LINE_AA)
+    return door
+
+
+def _scratch(panel: Pixels, x: int, y: int, chance: random.Random) -> int:
+    """Scratch the paint down to its primer; return half the width of what was hit."""
+    half = chance.randint(28, 48)
+    for _ in range(chance.randint(1, 3)):
+        top, fall = chance.uniform(-6, 6), chance.uniform(-0.35, 0.35)
+        line = [(x + d, y + top + fall * d + chance.gauss(0, 1)) for d in range(-half + 6, half - 5, 4)]
+        points = np.round(line).astype(np.int32)
+        cv2.polylines(panel, [points + np.array((0, 1))], False, (20, 20, 20), 1, cv2.LINE_AA)
+        cv2.polylines(panel, [points], False, (205, 212, 215), 1, cv2.LINE_AA)
+    return half
+
+
+def _dent(panel: Pixels, x: int, y: int, chance: random.Random) -> int:
+    """Press a dent in: dark where it falls away from the light, bright where it rises; return half its width."""
+    size = chance.uniform(13, 20)
+    across, down = (_ACROSS - x) / size, (_DOWN - y) / size
+    slope = (0.3 * across + down) * np.exp(-(across**2 + down**2))
+    panel *= (1 + 0.85 * slope)[..., None]
+    panel += (np.clip(slope, 0, None) * 70)[..., None]
+    return int(size * 2)

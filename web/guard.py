@@ -72,8 +72,8 @@ class Guard:
         self._kept.pop(name, None)
 
     def _current(self, claims: Claims, row: Row[Any]) -> bool:
-        born = int(row.created_at.timestamp())
-        return claims.issued >= born and claims.version == password_version(row.password_hash, self._secret)
+        """Tell whether the password is still the one of the token; a new account of the same name has another."""
+        return claims.version == password_version(row.password_hash, self._secret)
 
     async def _row(self, name: str) -> Row[Any] | None:
         until, row = self._kept.get(name, (0.0, None))

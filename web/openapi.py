@@ -143,39 +143,40 @@ def _parameter(name: str, schema: Json, *, in_path: bool, required: bool = False
 
 
 def _sql(query: SqlQuery) -> Json:
-    in_path, rest = path_parameters(query.path), {}
-    schemas = {name: parameter.json_schema() for name, parameter in query.params.items()}
+    in_path = path_parameters(query.path)
     named = in_path if query.writes else list(query.params)
-    if parameters := [
-        _parameter(
-            name,
-            schemas[name],
-            in_path=name in in_path,
-            required=query.params[name].required,
-            about=query.params[name].about,
-        )
-        for name in named
-    ]:
-        rest["parameters"] = parameters
-    body = [name for name in query.params if name not in named]
-    shown: Json = {
-        "type": "object",
-        "properties": {name: JSON_SCHEMA.get(kind, {}) for name, kind in query.columns.items()},
-    }
-    one = query.writes if query.one is None else query.one
-    answer = _answer("The row" if one else "The rows", shown if one else {"type": "array", "items": shown})
-    result: Json = {**rest, "responses": {str(query.status): answer}, "codes": [404, 409, 422, 504]}
+    result: Json = {"responses": {str(query.status): _sql_answer(query)}, "codes": [404, 409, 422, 504]}
+    if named:
+        result["parameters"] = [_sql_parameter(query, name, in_path) for name in named]
     if query.writes:
-        required = [name for name in body if query.params[name].required]
-        schema = {
-            "type": "object",
-            "properties": {name: schemas[name] for name in body},
-            "required": required,
-            "additionalProperties": False,
-        }
-        result["requestBody"] = {"required": bool(required), "content": {"application/json": {"schema": schema}}}
+        result["requestBody"] = _sql_body(query, [name for name in query.params if name not in named])
         result["codes"] += [400, 413, 415]
     return result
+
+
+def _sql_answer(query: SqlQuery) -> Json:
+    columns = {name: JSON_SCHEMA.get(kind, {}) for name, kind in query.columns.items()}
+    row: Json = {"type": "object", "properties": columns}
+    if query.writes if query.one is None else query.one:
+        return _answer("The row, or how many rows were changed", row) if query.writes else _answer("The row", row)
+    return _answer("The rows", {"type": "array", "items": row})
+
+
+def _sql_parameter(query: SqlQuery, name: str, in_path: list[str]) -> Json:
+    parameter = query.params[name]
+    about = parameter.about or (f"default: {parameter.default}" if parameter.moment else "")
+    schema, required = parameter.json_schema(), parameter.required
+    return _parameter(name, schema, in_path=name in in_path, required=required, about=about)
+
+
+def _sql_body(query: SqlQuery, names: list[str]) -> Json:
+    schemas = {name: query.params[name].json_schema() for name in names}
+    for name in names:
+        if query.params[name].optional:
+            schemas[name] = {"anyOf": [schemas[name], {"type": "null"}]}
+    required = [name for name in names if query.params[name].required]
+    schema = {"type": "object", "properties": schemas, "required": required, "additionalProperties": False}
+    return {"required": bool(required), "content": {"application/json": {"schema": schema}}}
 
 
 def _source(node: Node, source: RoutedSource) -> Json:

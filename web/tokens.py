@@ -15,10 +15,9 @@ _REQUIRED = ["sub", "role", "exp", "iat", "jti", "ver"]
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says: whose it is, when it was made, and for which password."""
+    """What a token says: whose it is, and for which password."""
 
     name: str
-    issued: int
     version: str
 
 
@@ -40,7 +39,7 @@ def read(token: str, secret: bytes) -> Claims:
     """Return what a token says; raises Refusal 401 `token_expired` or `token_invalid`."""
     try:
         claims = jwt.decode(token, secret, [ALGORITHM], options={"require": _REQUIRED})
-        return msgspec.convert({"name": claims["sub"], "issued": claims["iat"], "version": claims["ver"]}, Claims)
+        return msgspec.convert({"name": claims["sub"], "version": claims["ver"]}, Claims)
     except jwt.ExpiredSignatureError:
         raise unauthorized("token_expired", "the token has expired; log in again") from None
     except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeError):

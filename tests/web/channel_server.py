@@ -11,6 +11,8 @@ import msgspec
 import uvicorn
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -22,6 +24,7 @@ from web.channel_wire import Wire
 from web.channels import ChannelHub
 from web.guard import Guard
 
+STATIC = Path(__file__).parent.parent.parent / "web" / "static"
 SECRET = b"a secret of these tests, 32 bytes or more"
 
 
@@ -86,7 +89,8 @@ async def serve(folder: Path, channels: dict[str, Any], **hub_options: Any) -> A
     guard = Guard(engine, SECRET)
     hub = ChannelHub("line", {name: ChannelSpec.parse(name, spec) for name, spec in channels.items()}, **hub_options)
     sio = SocketIo(lambda: [hub], guard, ["http://dashboards.example"])
-    app = Starlette(routes=[ChannelRoute(lambda: [hub], guard, ["http://dashboards.example"]), sio.route()])
+    channels_route = ChannelRoute(lambda: [hub], guard, ["http://dashboards.example"])
+    app = Starlette(routes=[channels_route, sio.route(), Mount("/static", StaticFiles(directory=STATIC))])
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         server = uvicorn.Server(uvicorn.Config(app, ws=Wire, log_level="error", lifespan="off"))
         task = asyncio.create_task(server.serve(sockets=[listening]))

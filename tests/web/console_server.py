@@ -81,12 +81,15 @@ class SampleBoard:
         self.definitions: dict[str, Flow] = {flow.name: flow for flow in flows}
         self.stores = {flow.name: DeadLetterStore(folder / f"{flow.name}.db") for flow in flows}
         self.states = {
-            "line": FlowState(state="running", since=time.time() - 93_784, pid=4711, rss=84_000_000, restarts=1, lag=12),
+            "line": FlowState(
+                state="running", since=time.time() - 93_784, pid=4711, rss=84_000_000, restarts=1, lag=12
+            ),
             "office": FlowState(
                 state="parked", since=time.time() - 754, restarts=6, rss=0,
                 last_error="RuntimeError: node 'message': <script>alert(1)</script>\n  at engine/worker.py",
             ),
         }  # fmt: skip
+        self.asked = 0
         line = self.states["line"]
         line.sources = {"gate": ("connected", "127.0.0.1:1883"), "station": ("connecting", "127.0.0.1:1883")}
         line.nodes = {name: {"in": 1000, "out": 1000, "dead": 0} for name in self.definitions["line"].nodes}
@@ -113,6 +116,7 @@ class SampleBoard:
         return {}
 
     def letters(self, flow: str) -> DeadLetterStore:
+        self.asked += 1
         return self.stores[flow]
 
 
@@ -122,6 +126,11 @@ class ConsoleSite:
     def __init__(self, board: SampleBoard, guard: Guard, port: int) -> None:
         self.board, self.guard, self.port = board, guard, port
         self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def looked(self) -> int:
+        """Return how often the page of a flow was asked for."""
+        return self.board.asked
 
 
 @asynccontextmanager
@@ -160,9 +169,9 @@ async def show(folder: Path, port: int) -> None:
         while True:
             wave = 1 + 0.4 * math.sin(time.time() / 6) + 0.15 * math.sin(time.time() * 2)
             state.rates = {name: rate * wave for name, rate in rates.items()}
-            for name, rate in state.rates.items():
-                state.nodes[name]["out"] += round(rate)
-                state.nodes[name]["in"] += round(rate)
+            for name in state.rates.keys() & state.nodes.keys():
+                state.nodes[name]["out"] += round(state.rates[name])
+                state.nodes[name]["in"] += round(state.rates[name])
             await asyncio.sleep(1)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import resource
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from engine.errors import Unavailable
+from tests.services import Node
 from tests.web.channel_server import SECRET, Site, closed, frame, serve, until
 from web import channel_websocket, tokens
 from web.accounts import set_role
@@ -289,6 +291,24 @@ async def test_a_slow_client_gets_the_last_state_of_kept_events(site: Site) -> N
         assert len(numbers) < 2000
     assert site.hub.report()["dashboard"]["cut"] == 0
     assert site.hub.report()["dashboard"]["conflated"] > 0
+
+
+async def test_a_page_goes_on_where_it_was(site: Site, node: Node) -> None:
+    """web/static/live.js in a browser: its connection is lost again and again, its events are not."""
+    site.push("stats_update", "snapshot", keep=True)
+    arguments = (f"http://127.0.0.1:{site.port}", "101")
+    page = asyncio.create_task(asyncio.to_thread(node.run, "live.mjs", *arguments))
+    listeners = site.hub.channels["dashboard"].listeners
+    for number in range(100):
+        if number % 20 == 10:
+            for listener in listeners():
+                listener.client.cut(1012, "lost")
+        elif number % 20 == 0:
+            await until(lambda: page.done() or any(listeners()), "the page is connected")
+        site.push("count", number)
+    seen = json.loads(await page)
+    assert seen["got"] == [["stats", "snapshot"], *(["count", number] for number in range(100))]
+    assert seen["states"] == ["waiting", *["live", "waiting"] * 5, "live"]
 
 
 async def test_a_stop_tells_clients_to_come_back(site: Site) -> None:
