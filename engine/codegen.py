@@ -119,7 +119,8 @@ class Stage:
 
     def _wanted(self, letter: DeadLetter) -> bool:
         """Tell whether a dead letter is kept, or at least answered."""
-        letter.kept = self.flow.nodes[letter.node].on_error != "drop"
+        node = self.flow.nodes.get(letter.node)
+        letter.kept = node is None or node.on_error != "drop"
         if not letter.kept:
             name = f"{letter.node}.dropped"
             self.counts[name] = self.counts.get(name, 0) + 1

@@ -76,6 +76,8 @@ class Decoding:
                 event.meta = metas.get(offset - block.first)
             offset += 1
             try:
+                if event.meta is not None:
+                    _check_size(event.meta)
                 event.data = decoders[index](payload)  # type: ignore[misc]
                 field = self._times[names[index]]
                 if field is not None:
@@ -85,6 +87,12 @@ class Decoding:
                 last = -1
             else:
                 events.append(event)
+
+
+def _check_size(meta: dict[str, Any]) -> None:
+    """Refuse what its source has cut."""
+    if "oversize" in meta:
+        raise EventFault(f"a payload of at most {meta['largest']} bytes; got {meta['oversize']}")
 
 
 def _undecodable(event: Event, payload: bytes, fault: Exception, gone: bool) -> DeadLetter:

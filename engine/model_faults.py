@@ -66,8 +66,9 @@ def _say(error: ErrorDetails, model: type[BaseModel], path: tuple[int | str, ...
         return "option-value", f"one of {wanted}; got {shown(value)}", did_you_mean(str(value), wanted.split(", "))
     if kind in ("expression", "duration", "rate", "size"):
         return kind, f"{error['msg']}; got {shown(value)}", str(context.get("hint") or "")
-    expected = _EXPECTED.get(kind) or error["msg"][0].lower() + error["msg"][1:].removeprefix("alue error, ")
-    return "option-value", f"{expected.removeprefix('value error, ')}; got {shown(value)}", ""
+    said = error["msg"].removeprefix("Value error, ")
+    expected = _EXPECTED.get(kind) or said[0].lower() + said[1:]
+    return "option-value", f"{expected}; got {shown(value)}", ""
 
 
 def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -14,6 +14,9 @@ from engine.errors import EnvironmentFault
 from engine.mqtt_address import MqttAddress
 
 
+SECRET_LENGTH = 32
+
+
 class MqttPlace(msgspec.Struct, frozen=True):
     """The broker, the MQTT version to speak there (4 is 3.1.1), and how our client ids begin."""
 
@@ -87,6 +90,8 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
 
 def _secret(environment: Mapping[str, str], name: str) -> SecretStr | None:
     value = environment.get(name)
+    if name == "MILLSTREAM_SECRET" and value and len(value) < SECRET_LENGTH:
+        raise EnvironmentFault(f"{name}: at least {SECRET_LENGTH} characters; got {len(value)}")
     return SecretStr(value) if value else None
 
 

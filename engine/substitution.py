@@ -11,6 +11,7 @@ from engine.document import Document, Where
 from engine.errors import did_you_mean
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_SQL = ("sql", "returns")  # SQL takes bound parameters only, and says so
 _KEYS = {"env", "default", "secret", "about"}
 _TRUTH = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
 
@@ -87,7 +88,7 @@ def substitute(document: Document, value: Any, settings: Mapping[str, Any], wher
         return {key: substitute(document, inner, settings, (*where, key)) for key, inner in value.items()}
     if isinstance(value, list):
         return [substitute(document, inner, settings, (*where, i)) for i, inner in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
+    if not isinstance(value, str) or "${" not in value or (where[0] == "queries" and where[-1] in _SQL):
         return value
     for name in _REFERENCE.findall(value):
         if name not in settings:

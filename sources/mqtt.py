@@ -8,7 +8,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.api import Arrival, Example, Flow, Intake, MqttMessage, MqttSession, Node, Problem, Source, component
+from engine.api import (
+    Arrival,
+    Example,
+    Flow,
+    Intake,
+    MqttMessage,
+    MqttSession,
+    Node,
+    Problem,
+    Size,
+    Source,
+    Unavailable,
+    component,
+)
 
 _FILTER = re.compile(r"(?:[^#+/]*|\+)(?:/(?:[^#+/]*|\+))*(?:/#)?|#")
 
@@ -28,6 +41,8 @@ class Mqtt(Source):
     """The quality of service that is asked for."""
     payload: Literal["json", "any"] = "json"
     """`json`: a JSON object, all else goes to the dead letters; `any`: what is no object becomes `{"value": …}`."""
+    largest: Size = 16 << 20
+    """The greatest payload; of a greater one the dead letters get the beginning."""
     time: str | None = None
     """The field that carries the event's own time; default: the arrival counts."""
 
@@ -51,15 +66,24 @@ class Mqtt(Source):
                     f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'",
                 )
 
+    def _arrival(self, message: MqttMessage) -> Arrival:
+        size, meta = len(message.payload), {"retain": True} if message.retain else None
+        if size <= self.largest:
+            return Arrival(message.payload, message.topic, meta, message.packet_id, message.dup)
+        cut = {"oversize": size, "largest": self.largest}
+        return Arrival(message.payload[:1024], message.topic, cut, message.packet_id, message.dup)
+
     async def run(self, intake: Intake) -> None:
         """Receive until cancelled; acknowledge a batch when it is committed."""
 
         def receive(messages: list[MqttMessage]) -> None:
-            arrivals = [
-                Arrival(m.payload, m.topic, {"retain": True} if m.retain else None, m.packet_id, m.dup)
-                for m in messages
-            ]
-            intake.submit(arrivals, partial(committed, messages, arrivals))
+            store(messages, [self._arrival(message) for message in messages])
+
+        def store(messages: list[MqttMessage], arrivals: list[Arrival]) -> None:
+            try:
+                intake.submit(arrivals, partial(committed, messages, arrivals))
+            except Unavailable as fault:
+                committed(messages, arrivals, fault)
 
         def committed(messages: list[MqttMessage], arrivals: list[Arrival], fault: BaseException | None) -> None:
             if fault is None:
@@ -72,7 +96,7 @@ class Mqtt(Source):
 
         def again(messages: list[MqttMessage], arrivals: list[Arrival]) -> None:
             session.resume()
-            intake.submit(arrivals, partial(committed, messages, arrivals))
+            store(messages, arrivals)
 
         session = MqttSession(
             intake.mqtt.address,

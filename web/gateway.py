@@ -37,6 +37,7 @@ from web.app import WebApp, build_app
 from web.channel_message import Snapshot
 from web.channel_socketio import SocketIo
 from web.channel_websocket import ChannelRoute
+from web.channel_wire import Wire
 from web.channels import ChannelHub
 from web.console import console_routes
 from web.inside import Inside
@@ -173,7 +174,7 @@ class Gateway:
             port=self.settings.port,
             loop="none",
             http="httptools",
-            ws="websockets-sansio",
+            ws=Wire,
             log_config=None,
             access_log=False,
             server_header=False,

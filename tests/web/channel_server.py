@@ -117,8 +117,7 @@ async def closed(websocket: ClientConnection) -> int:
         while True:
             await asyncio.wait_for(websocket.recv(), 10)
     except ConnectionClosed as end:
-        assert end.rcvd is not None
-        return end.rcvd.code
+        return end.rcvd.code if end.rcvd else 1006
 
 
 async def until(condition: Any, what: str, within: float = 20.0) -> None:

@@ -156,7 +156,8 @@ async def test_a_poller_that_never_comes_back_is_bounded(site: Site) -> None:
 PACKETS: list[str | bytes] = [
     "", "x", "4", "49", "42", "42{}", "42[]", "42[[]]", '42[{"a":1}]', "42[1]", "42" + "[" * 60_000, "4" + "[" * 60_000,
     '451-["a",{"_placeholder":true,"num":0}]', '459999999999-["a"]', "45" + "1" * 50 + "-[]", "40{", "40/nowhere,",
-    "43[]", "44", b"\x00\xff", "6", "0", "1", "5", "3probe", "42/line,[1]", "4٣", '42["connect"]', '42["disconnect",1,2]',
+    "43[]", "44", b"\x00\xff", "6", "0", "1", "5", "3probe", "42/line,[1]", "4٣", '42["connect"]',
+    '42["disconnect",1,2]',
     "42" + "9" * 5000 + '["a"]', "x" * 70_000, '40{"token":[[]]}', '40/line,{"token":{"a":1}}', "41", "\ud7ff",
 ]  # fmt: skip
 

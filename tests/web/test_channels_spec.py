@@ -75,7 +75,9 @@ def test_every_problem_is_told(spec: Any, expected: list[tuple[str, str, str]]) 
     assert problems(spec) == expected
 
 
-@pytest.mark.parametrize("path", ["", "/", "//", "/ws/", "/ws/a b", "/ws/x{r}", "/{r}", "/console/x", "/ws/%2e", "/a" * 150])
+@pytest.mark.parametrize(
+    "path", ["", "/", "//", "/ws/", "/ws/a b", "/ws/x{r}", "/{r}", "/console/x", "/ws/%2e", "/a" * 150]
+)
 def test_paths_that_cannot_be(path: str) -> None:
     assert [where for where, _, _ in problems({"path": path})] == ["path"]
 
@@ -108,9 +110,10 @@ def test_the_whole_flow_is_looked_at() -> None:
     found = [str(finding) for finding in load_text(FLOW).document.findings]
     kept = "an event that a channel sink keeps here (keep: last) (stats_update)"
     assert found == [
-        f"flow.yaml:9:49: dashboard.on_connect.stats: {kept}; got 'stats_updates' (did you mean 'stats_update'?) [channel]",
+        f"flow.yaml:9:49: dashboard.on_connect.stats: {kept}; got 'stats_updates'"
+        " (did you mean 'stats_update'?) [channel]",
         f"flow.yaml:9:71: dashboard.on_connect.noise: {kept}; got 'noise' [channel]",
-        "flow.yaml:9:91: dashboard.on_connect.rows.query: a query of this flow (there is none); got 'row' [channel]",
-        "flow.yaml:10:45: other.sends: the role that may listen (manager) or a higher one; got 'viewer' [channel]",
+        "flow.yaml:9:92: dashboard.on_connect.rows.query: a query of this flow (there is none); got 'row' [channel]",
+        "flow.yaml:10:51: other.sends: the role that may listen (manager) or a higher one; got 'viewer' [channel]",
         "flow.yaml:11:15: third.path: a path of its own; channel 'other' has /ws/{room} [channel]",
     ]

@@ -246,7 +246,7 @@ async def _reader(site: Site) -> AsyncIterator[list[int]]:
     async def read(websocket: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for message in websocket:
-                got += [msgspec.json.decode(message)["data"]["number"]]
+                got.extend([msgspec.json.decode(message)["data"]["number"]])
 
     async with site.connect(compression=None, max_queue=None) as websocket:
         task = asyncio.create_task(read(websocket))
@@ -300,11 +300,12 @@ async def test_a_page_goes_on_where_it_was(site: Site, node: Node) -> None:
     page = asyncio.create_task(asyncio.to_thread(node.run, "live.mjs", *arguments))
     listeners = site.hub.channels["dashboard"].listeners
     for number in range(100):
+        if number % 20 == 0:
+            await until(lambda: page.done() or any(listeners()), "the page is connected")
         if number % 20 == 10:
             for listener in listeners():
                 listener.client.cut(1012, "lost")
-        elif number % 20 == 0:
-            await until(lambda: page.done() or any(listeners()), "the page is connected")
+            await until(lambda: not any(listeners()), "the page has left")
         site.push("count", number)
     seen = json.loads(await page)
     assert seen["got"] == [["stats", "snapshot"], *(["count", number] for number in range(100))]
