@@ -21,7 +21,7 @@ from engine.outputs import DEAD, Outputs
 
 Run = tuple[str, list[Any]]
 Ports = dict[str, Any]
-FAULT = "\0fault"
+CACHED_KEYS = 1_000_000
 
 
 class Code:
@@ -247,6 +247,7 @@ class _Writer:
         shards = code.bind({})
         code.line(f"i = {shards}.get({code.event}.key)")
         with code.block("if i is None:"):
+            code.line(f"if len({shards}) >= {CACHED_KEYS}: {shards}.clear()")
             code.line(f"i = {shards}[{code.event}.key] = crc32({code.event}.key.encode()) % {len(SHARDS)}")
         code.line(f"{port}[i].append({code.event})")
 

@@ -1,28 +1,35 @@
 """Read a flow's YAML: plain values, the position of each, and no YAML surprises."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from engine.errors import Finding, did_you_mean
 
-from engine.errors import Finding
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 40
-_BOOL = {"true": True, "false": False, "True": True, "False": False}
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+GUESSES = 200
 Where = tuple[str | int, ...]
 
 
 class Document:
-    """A parsed file: `value` is plain Python, `at(path)` gives (line, column) of any part, `findings` what is wrong."""
+    """A parsed file: `value` is plain Python, `at(where)` gives (line, column) of any part, `findings` what is wrong.
+
+    What cannot be read is told once: `lose` a part, and nothing more is said of it; `broken` holds the names of nodes,
+    tables, channels and queries that are declared but cannot be used.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.value: Any = None
         self.findings: list[Finding] = []
+        self.broken: set[str] = set()
         self._marks: dict[Where, tuple[int, int]] = {}
+        self._texts: dict[Where, tuple[int, int, str | None]] = {}
+        self._lost: set[Where] = set()
+        self._found: set[Finding] = set()
+        self._guesses = 0
+
+    def has(self, where: Where) -> bool:
+        """Tell whether the file has this part."""
+        return where in self._marks
 
     def at(self, where: Where) -> tuple[int, int]:
         """Return line and column (from 1) of a part, or of the nearest part around it."""
@@ -30,25 +37,56 @@ class Document:
             where = where[:-1]
         return self._marks.get(where, (1, 1))
 
-    def mark(self, where: Where, node: yaml.Node) -> None:
-        """Remember where a part stands."""
-        self._marks[where] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    def inside(self, where: Where, text: str, offset: int) -> tuple[int, int]:
+        """Return line and column of a place in a text; of the text's begin where it is not in the file as it is."""
+        line, column, written = self._texts.get(where, (*self.at(where), None))
+        return line, column + (offset if written == text else 0)
 
-    def find(self, code: str, where: Where, message: str, *, node: str = "", option: str = "", hint: str = "") -> None:
-        """Add a finding at a part of the file."""
-        line, column = self.at(where)
-        self.findings.append(
-            Finding(
-                code=code,
-                message=message,
-                path=self.path,
-                line=line,
-                column=column,
-                node=node,
-                option=option,
-                hint=hint,
-            )
+    def said(self, where: Where) -> Any:
+        """Return what stands in the file at a part, or at the nearest part around it."""
+        value = self.value
+        for step in where:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return value
+        return value
+
+    def mark(self, where: Where, line: int, column: int) -> None:
+        """Remember where a part stands; line and column count from 0."""
+        self._marks[where] = (line + 1, column + 1)
+
+    def mark_text(self, where: Where, line: int, column: int, written: str | None) -> None:
+        """Remember where a text begins, and the text if it stands there letter by letter."""
+        self._texts[where] = (line + 1, column + 1, written)
+
+    def lose(self, where: Where) -> None:
+        """Say nothing more of a part: what is wrong with it has been said."""
+        self._lost.add(where)
+
+    def lost(self, where: Where) -> bool:
+        """Tell whether a part, or one around it, could not be read."""
+        return bool(self._lost) and any(where[:length] in self._lost for length in range(len(where) + 1))
+
+    def guess(self, word: str, known: Any) -> str:
+        """Return "did you mean 'x'?", or nothing where many names were wrong already: guessing takes time."""
+        self._guesses += 1
+        return did_you_mean(word, known) if self._guesses <= GUESSES else ""
+
+    def find(
+        self, code: str, where: Where, message: str, *, node: str = "", option: str = "", hint: str = "",
+        text: str = "", offset: int = 0,
+    ) -> None:  # fmt: skip
+        """Add a finding at a part of the file, or at an offset in the text there; the same one is added once."""
+        if self.lost(where):
+            return
+        line, column = self.inside(where, text, offset) if text else self.at(where)
+        finding = Finding(
+            code=code, message=message, path=self.path, line=line, column=column, node=node, option=option, hint=hint
         )
+        if finding not in self._found:
+            self._found.add(finding)
+            self.findings.append(finding)
 
 
 def read(path: Path) -> Document:
@@ -64,121 +102,6 @@ def read(path: Path) -> Document:
 
 def parse(blob: bytes, document: Document) -> Document:
     """Fill a document from bytes."""
-    if len(blob) > MAX_BYTES:
-        document.find("file-size", (), f"a flow file of at most {MAX_BYTES} bytes; got {len(blob)}")
-        return document
-    try:
-        root = yaml.compose(blob.decode(), Loader=_LOADER)
-    except UnicodeDecodeError as fault:
-        line = blob.count(b"\n", 0, fault.start) + 1
-        document.findings.append(
-            Finding(
-                code="encoding",
-                message=f"UTF-8 text; got byte 0x{blob[fault.start]:02x}",
-                path=document.path,
-                line=line,
-                column=1,
-            )
-        )
-    except RecursionError:
-        document.find("depth", (), f"at most {MAX_DEPTH} levels of nesting")
-    except yaml.YAMLError as fault:
-        _syntax(document, fault)
-    else:
-        if root is not None:
-            document.value = _build(document, root, (), set())
-    return document
+    from engine.yaml_reader import YamlReader
 
-
-def _syntax(document: Document, fault: yaml.YAMLError) -> None:
-    mark = getattr(fault, "problem_mark", None)
-    problem = getattr(fault, "problem", None) or getattr(fault, "reason", None) or "cannot be read"
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    document.findings.append(
-        Finding(code="yaml", message=f"YAML; {problem}", path=document.path, line=line, column=column)
-    )
-
-
-def _build(document: Document, node: yaml.Node, where: Where, above: set[int]) -> Any:
-    document.mark(where, node)
-    if len(where) > MAX_DEPTH:
-        document.find("depth", where, f"at most {MAX_DEPTH} levels of nesting")
-        return None
-    if id(node) in above:
-        document.find("alias", where, "no anchors and aliases; write the part out")
-        return None
-    if isinstance(node, yaml.MappingNode):
-        above.add(id(node))
-        return dict(_pairs(document, node, where, above))
-    if isinstance(node, yaml.SequenceNode):
-        above.add(id(node))
-        return [_build(document, item, (*where, i), above) for i, item in enumerate(node.value)]
-    return _scalar(document, node, where)
-
-
-def _pairs(document: Document, node: yaml.MappingNode, where: Where, above: set[int]) -> Iterator[tuple[str, Any]]:
-    seen: set[str] = set()
-    for key_node, value_node in node.value:
-        key = _key(document, key_node, where)
-        if key is None:
-            continue
-        inner = (*where, key)
-        document.mark(inner, key_node)
-        if key in seen:
-            document.find("duplicate-key", inner, f"each key once; got '{key}' again")
-            continue
-        seen.add(key)
-        value = _build(document, value_node, inner, above)
-        document.mark(inner, key_node)
-        yield key, value
-
-
-def _key(document: Document, node: yaml.Node, where: Where) -> str | None:
-    document.mark((*where, "\0key"), node)
-    if not isinstance(node, yaml.ScalarNode):
-        document.find("key", (*where, "\0key"), "a key that is plain text")
-        return None
-    if node.style not in ("'", '"') and node.tag.rpartition(":")[2] not in ("str", "int"):
-        document.find(
-            "yaml-surprise",
-            (*where, "\0key"),
-            f"a key that YAML reads as text; got {node.value}",
-            hint=f'write "{node.value}"',
-        )
-        return None
-    return str(node.value)
-
-
-def _scalar(document: Document, node: yaml.Node, where: Where) -> Any:
-    text, kind = node.value, node.tag.rpartition(":")[2]
-    if kind == "str":
-        return text
-    if not node.tag.startswith("tag:yaml.org,2002:") or kind not in ("bool", "int", "float", "null"):
-        document.find(
-            "yaml-surprise", where, f"plain text or a number; YAML reads {text} as {kind}", hint=f'write "{text}"'
-        )
-        return None
-    if kind == "null":
-        return None
-    if kind == "bool" and text not in _BOOL:
-        document.find(
-            "yaml-surprise",
-            where,
-            f"true or false; YAML reads {text} as a truth value",
-            hint=f'write "{text}" if text is meant',
-        )
-        return None
-    return _BOOL[text] if kind == "bool" else _number(document, text, kind, where)
-
-
-def _number(document: Document, text: str, kind: str, where: Where) -> int | float | None:
-    digits = text.lstrip("+-")
-    if ":" in text or (kind == "int" and len(digits) > 1 and digits[0] == "0") or "_" in text:
-        document.find(
-            "yaml-surprise",
-            where,
-            f"a decimal number; YAML reads {text} in another base",
-            hint=f'write "{text}" if text is meant',
-        )
-        return None
-    return int(text) if kind == "int" else float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    return YamlReader(document).read(blob)

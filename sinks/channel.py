@@ -86,7 +86,7 @@ class Pusher:
         room = "" if options.room is None else str(options.room(event))
         body = msgspec.json.encode(data)
         return Push(
-            options.name, options.event, event.id, body, room, options.keep == "last", event.time, options.at_most
+            options.name, options.event, event.id, body, room, options.keep == "last", event.arrival, options.at_most
         )
 
     async def close(self) -> None:

@@ -34,9 +34,10 @@ class Channel:
         return f"{self.run}-{self.number}"
 
     def publish(self, push: Pushed) -> None:
-        """Take an event in: once for each id, at its pace."""
+        """Take an event in: once for each id, at its pace; a kept one that is older than what is kept is a replay."""
         key = (push.event, push.room, push.id)
-        if key in self._seen:
+        kept = self.kept.get((push.event, push.room)) if push.keep else None
+        if key in self._seen or (kept is not None and push.time < kept.time):
             self.counts["repeated"] += 1
             return
         self._seen[key] = None

@@ -183,6 +183,15 @@ async def test_hostile_packets_harm_nothing(site: Site) -> None:
     assert not site.socketio.server.wires
 
 
+@pytest.mark.parametrize("packet", ["42{", "42[[]]", '451-["a",{"_placeholder":true,"num":0}]', "42" + "[" * 60_000])
+async def test_a_broken_packet_ends_its_connection(site: Site, packet: str) -> None:
+    websocket = await engine(site)
+    await until(lambda: clients(site) == 1, "it is in")
+    await websocket.send(packet)
+    assert await closed(websocket) == 1008
+    await until(lambda: clients(site) == 0, "it has left")
+
+
 async def test_hostile_polls_harm_nothing(site: Site) -> None:
     async with AsyncClient(base_url=f"http://127.0.0.1:{site.port}") as http:
         for packet in PACKETS:

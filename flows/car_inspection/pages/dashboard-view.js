@@ -83,7 +83,7 @@ function latestCars({ by_car = {} }, { progress, defects }) {
 
 function drawNow({ progress, passed, defects }, cars) {
   const car = cars.find(({ id }) => id === progress?.car_id) ?? cars[0];
-  if (!car) return;
+  if (!car) return drawTrack({ car_id: 0, stage: 0, stages: 3 }, passed);
   const onLine = progress ?? { car_id: car.id, stage: 0, stages: 3 };
   const bad = defects.filter((defect) => defect.car === car.id).reverse();
   $("now").dataset.mood = car.defect || bad.length ? "bad" : "good";
@@ -228,7 +228,7 @@ function drawFeed({ defects, fresh }, openPicture) {
     node.querySelector(".pictures").replaceChildren(...defect.images.map((address, index) => thumbnail(defect, address, index, openPicture)));
   });
   const newest = defects[0];
-  say($("feed-note"), newest ? `latest ${timeText(newest.at)}` : "live");
+  say($("feed-note"), newest ? `latest ${timeText(newest.at)}` : "");
 }
 
 function makeDefect({ what, car, at, camera }, fresh) {

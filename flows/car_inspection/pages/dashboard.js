@@ -238,4 +238,5 @@ addEventListener("offline", check);
 addEventListener("online", check);
 setInterval(check, CHECK_EVERY);
 showAccount();
+redraw();
 start();
