@@ -3,9 +3,6 @@
 `python -m millstream` is the command line; `import millstream` is all that the author of a component needs.
 """
 
-from engine.api import *  # noqa: F403 - re-exported as it is
-from engine.api import __all__ as __all__
-
 
 def main() -> None:
     """Run the command line."""
@@ -16,3 +13,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+else:
+    from engine.api import *  # noqa: F403 - re-exported as it is
+    from engine.api import __all__ as __all__

@@ -5,29 +5,37 @@ import getpass
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.database import open_database
+from cli.output import AsJson, print_json
+from engine.errors import EnvironmentFault
 from engine.settings import read_environment
-from web import accounts as store
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 accounts = typer.Typer(help="Who may log in, with which role.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The account's name.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
-def _with_database(call: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
+def _with_database(call: "Callable[[AsyncEngine], Awaitable[Any]]") -> Any:
+    from sqlalchemy.exc import DBAPIError
+
+    from engine.database import describe, open_database, place
+    from web.accounts import create_tables
+
     async def go() -> Any:
         settings = read_environment()
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.prepare()
         engine = open_database(settings.database)
         try:
-            await store.create_tables(engine)
+            await create_tables(engine)
             return await call(engine)
+        except (DBAPIError, OSError) as fault:
+            raise EnvironmentFault(f"{place(engine)}: {describe(fault)}") from fault
         finally:
             await engine.dispose()
 
@@ -50,17 +58,21 @@ def add(
     password_stdin: FromStdin = False,
 ) -> None:
     """Add an account; without a terminal and --password-stdin a password is made and printed."""
+    from web.accounts import add_account
+
     password, made = _password(password_stdin)
-    _with_database(lambda engine: store.add_account(engine, name, role, password, by="command line"))
+    _with_database(lambda engine: add_account(engine, name, role, password, by="command line"))
     typer.echo(f"account {name} ({role}) added" + (f", password {password}" if made else ""))
 
 
 @accounts.command("list")
-def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(json: AsJson = False) -> None:
     """Print all accounts."""
-    found = _with_database(store.list_accounts)
+    from web.accounts import list_accounts
+
+    found = _with_database(list_accounts)
     if json:
-        typer.echo(msgspec.json.encode(found).decode())
+        print_json(found)
         return
     for account in found:
         typer.echo(f"{account.name:24} {account.role}")
@@ -69,13 +81,17 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 @accounts.command("remove")
 def remove(name: Name) -> None:
     """Remove an account; its tokens stop working within seconds."""
-    _with_database(lambda engine: store.remove_account(engine, name, by="command line"))
+    from web.accounts import remove_account
+
+    _with_database(lambda engine: remove_account(engine, name, by="command line"))
     typer.echo(f"account {name} removed")
 
 
 @accounts.command("password")
 def password(name: Name, password_stdin: FromStdin = False) -> None:
     """Set an account's password."""
+    from web.accounts import set_password
+
     text, made = _password(password_stdin)
-    _with_database(lambda engine: store.set_password(engine, name, text, by="command line"))
+    _with_database(lambda engine: set_password(engine, name, text, by="command line"))
     typer.echo(f"account {name}: password set" + (f", {text}" if made else ""))

@@ -1,23 +1,28 @@
 """`lint`, `test` and `graph`: what can be said of flows without running them."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from engine.deployed import surroundings
+from cli.output import AsJson, print_json
 from engine.errors import Finding, FlowInvalid, UsageFault
-from engine.flow import Flow
-from engine.load import find_flows, load
 from engine.settings import read_environment
-from engine.testing import run_tests
 
-Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+if TYPE_CHECKING:
+    from engine.flow import Flow
+
+Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.", metavar="PATH...")]
 
 
-def _flows(paths: list[Path]) -> list[Flow]:
+def _flows(paths: list[Path]) -> "list[Flow]":
+    from engine.deployed import surroundings
+    from engine.load import find_flows, load
+
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise UsageFault(f"{missing}: no such file or folder")
     files = find_flows(paths, below=True)
     if not files:
         raise UsageFault(f"{', '.join(map(str, paths))}: no flow in there (a YAML file with a line 'flow: name')")
@@ -25,16 +30,12 @@ def _flows(paths: list[Path]) -> list[Flow]:
     return [load(file, around) for file in files]
 
 
-def _print(found: object) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-
-
 def lint(paths: Paths, json: AsJson = False) -> None:
     """Find every problem in flows, each with its line and column; connects to nothing."""
     flows = _flows(paths)
     findings: list[Finding] = [finding for flow in flows for finding in flow.document.findings]
     if json:
-        _print(findings)
+        print_json(findings)
     elif findings:
         raise FlowInvalid(sorted(findings, key=lambda f: (f.path, f.line, f.column)))
     else:
@@ -44,11 +45,13 @@ def lint(paths: Paths, json: AsJson = False) -> None:
 
 def run_flow_tests(paths: Paths, json: AsJson = False) -> None:
     """Run the flows' own tests on a virtual clock; needs no broker and no database."""
+    from engine.testing import run_tests
+
     flows = [flow.raise_findings() for flow in _flows(paths)]
     outcomes = [outcome for flow in flows for outcome in run_tests(flow)]
     failed = [outcome for outcome in outcomes if outcome.differences]
     if json:
-        _print(outcomes)
+        print_json(outcomes)
     else:
         for outcome in outcomes:
             typer.echo(f"{'FAIL' if outcome.differences else 'ok  '} {outcome.flow}: {outcome.test}")
@@ -60,24 +63,25 @@ def run_flow_tests(paths: Paths, json: AsJson = False) -> None:
 
 def graph(path: Annotated[Path, typer.Argument(help="A flow file.")], json: AsJson = False) -> None:
     """Print the flow's graph: Mermaid text for documents, or JSON."""
-    flow = _flows([path])[0].raise_findings()
+    flows = _flows([path])
+    if len(flows) > 1:
+        raise UsageFault(f"graph: one flow; {path} has {', '.join(str(flow.path) for flow in flows)}")
+    flow = flows[0].raise_findings()
     wires = [(str(wire), node.name) for node in flow.nodes.values() for wire in node.inputs]
     if json:
-        _print(
-            {
-                "nodes": {
-                    n.name: {"section": n.section, "kind": n.kind, "about": n.about} for n in flow.nodes.values()
-                },
-                "wires": wires,
-            }
-        )
-        return
-    typer.echo("flowchart LR")
+        nodes = {n.name: {"section": n.section, "kind": n.kind, "about": n.about} for n in flow.nodes.values()}
+        print_json({"nodes": nodes, "wires": wires})
+    else:
+        typer.echo("\n".join(_mermaid(flow, wires)))
+
+
+def _mermaid(flow: "Flow", wires: list[tuple[str, str]]) -> Iterator[str]:
+    yield "flowchart LR"
     shapes = {"sources": ("([", "])"), "operators": ("[", "]"), "sinks": ("[/", "/]")}
     for node in flow.nodes.values():
         left, right = shapes[node.section]
-        typer.echo(f'  {node.name.replace("/", "_")}{left}"{node.name}<br/>{node.kind}"{right}')
+        yield f'  {node.name.replace("/", "_")}{left}"{node.name}<br/>{node.kind}"{right}'
     for wire, name in wires:
         source, _, output = wire.partition(".")
         arrow = f"-- {output} -->" if output else "-->"
-        typer.echo(f"  {source.replace('/', '_')} {arrow} {name.replace('/', '_')}")
+        yield f"  {source.replace('/', '_')} {arrow} {name.replace('/', '_')}"

@@ -10,18 +10,24 @@ from cli.accounts import accounts
 from cli.flows import graph, lint, run_flow_tests
 from cli.processes import run, worker
 from cli.reference import explain, list_kinds, schema
-from engine.errors import MillstreamError
+from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError
 
 
 class Commands(typer.core.TyperGroup):
-    """Turns our exceptions into a line and an exit code."""
+    """Turns our exceptions into a line and an exit code; findings are lines of their own, as editors read them."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().main(*args, **kwargs)
+            return super().main(*args, **kwargs | {"prog_name": "millstream"})
+        except FlowInvalid as fault:
+            typer.echo(fault, err=True)
+            sys.exit(fault.exit_code)
         except MillstreamError as fault:
             typer.echo(f"millstream: {fault}", err=True)
             sys.exit(fault.exit_code)
+        except OSError as fault:
+            typer.echo(f"millstream: {fault}", err=True)
+            sys.exit(EnvironmentFault.exit_code)
 
 
 app = typer.Typer(

@@ -5,41 +5,57 @@ import logging
 import os
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
-import uvloop
 
-from engine.errors import EnvironmentFault, FlowInvalid, UsageFault
-from engine.flow import Flow
-from engine.load import find_flows, load
+from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError, UsageFault
 from engine.settings import Settings, kept_secret, read_environment
 
-Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.")]
+if TYPE_CHECKING:
+    from engine.flow import Flow
+    from web.gateway import Gateway
+
+FORCED, CRASHED = 130, 70
+
+Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.", metavar="PATH...")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: a setting of the flows.")]
 
 
 def run(paths: Paths, set_: Overrides = None) -> None:
-    """Start everything for these flows: gateway, embedded broker, one worker a flow. Ctrl-C stops it cleanly."""
+    """Start everything for these flows: gateway, embedded broker, one worker a flow.
+
+    Ctrl-C stops it cleanly, a second one at once.
+    """
+    import uvloop
+
     from web.gateway import Gateway
 
     _logging()
     settings = read_environment()
     overrides = _overrides(set_ or [])
     flows = _load(paths, settings, overrides)
-    gateway = Gateway(settings, flows, overrides, lambda line: typer.echo(line))
-
-    async def serve() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await gateway.run(stop)
-
+    gateway = Gateway(settings, flows, overrides, typer.echo)
     typer.echo(f"data     {settings.data}")
-    uvloop.run(serve())
+    uvloop.run(_serve(gateway))
     typer.echo("stopped")
+
+
+async def _serve(gateway: "Gateway") -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            gateway.kill()
+            os._exit(FORCED)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told)
+    await gateway.run(stop)
 
 
 def _overrides(texts: list[str]) -> dict[str, str]:
@@ -50,8 +66,9 @@ def _overrides(texts: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> list[Flow]:
+def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "list[Flow]":
     from engine.deployed import surroundings
+    from engine.load import find_flows, load
 
     missing = next((path for path in paths if not path.exists()), None)
     if missing is not None:
@@ -63,49 +80,61 @@ def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> l
     findings = [finding for flow in flows for finding in flow.document.findings]
     if findings:
         raise FlowInvalid(findings)
-    names = [flow.name for flow in flows]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageFault(f"two flows are called '{twice}'")
+    by_name: dict[str, Flow] = {}
+    for flow in flows:
+        if (first := by_name.setdefault(flow.name, flow)) is not flow:
+            raise UsageFault(f"two flows are called '{flow.name}': {first.path} and {flow.path}")
     return flows
 
 
 def worker(flow: str) -> None:
     """Run one deployed flow (started by the gateway)."""
+    os.environ.pop("RUST_BACKTRACE", None)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    _logging()
+    code = 0
+    try:
+        _work(flow)
+    except MillstreamError as fault:
+        code = fault.exit_code
+        typer.echo(f"millstream: {fault}", err=True)
+    except Exception as fault:
+        code = CRASHED
+        traceback.print_exception(fault)
+        typer.echo(f"millstream: {type(fault).__name__}: {fault}", err=True)
+    os._exit(code)  # a library's thread that still runs keeps nothing waiting
+
+
+def _work(flow: str) -> None:
     from engine.worker import Worker
 
-    _logging()
-    _end_with_parent()
-    os.environ.pop("RUST_BACKTRACE", None)
     settings = read_environment()
     Worker(settings, flow, kept_secret(settings.data / "link.token")).run()
 
 
 def _end_with_parent() -> None:
-    """End when the gateway does, however it ends: its end of our stdin closes."""
-    import threading
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if not sys.stdin.isatty():
-        threading.Thread(target=watch, name="parent", daemon=True).start()
+    """Stop when the gateway ends, however it does: its end of our stdin closes."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _logging() -> None:
-    level = getattr(logging, os.environ.get("MILLSTREAM_LOG", "INFO").upper(), None)
+    import structlog
+
+    name = os.environ.get("MILLSTREAM_LOG") or "INFO"
+    level = getattr(logging, name.upper(), None)
     if not isinstance(level, int):
-        raise EnvironmentFault("MILLSTREAM_LOG: one of DEBUG, INFO, WARNING, ERROR")
-    logging.basicConfig(
-        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+        raise EnvironmentFault(f"MILLSTREAM_LOG: one of DEBUG, INFO, WARNING, ERROR; got '{name}'")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("engine").setLevel(level)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -3,22 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
+from cli.output import AsJson, print_json
 from engine.errors import UsageFault, did_you_mean
-from engine.reference import markdown, summary
-from engine.registry import SECTIONS, components
-from engine.schema import language_schema
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_kinds(json: AsJson = False) -> None:
     """Print every kind of source, operator and sink with one line of what it does."""
+    from engine.reference import summary
+    from engine.registry import SECTIONS, components
+
     kinds = {section: {name: summary(cls) for name, cls in sorted(components(section).items())} for section in SECTIONS}
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(kinds)).decode())
+        print_json(kinds)
         return
     for section, found in kinds.items():
         typer.echo(section)
@@ -31,19 +29,27 @@ def explain(
     into: Annotated[Path | None, typer.Option(help="Write the pages of all kinds into this folder.")] = None,
 ) -> None:
     """Print what a kind does: options, outputs, delivery, examples."""
+    from engine.reference import markdown
+    from engine.registry import SECTIONS, components
+
     if into is not None:
         _write(into)
         return
+    if not kind:
+        raise UsageFault("explain: a kind (see `millstream list`), or --into FOLDER for all of them")
     section, _, name = kind.rpartition(".")
     found = [cls for s in SECTIONS if not section or s == section for k, cls in components(s).items() if k == name]
     if not found:
         names = [name for s in SECTIONS for name in components(s)]
         hint = did_you_mean(name, names)
-        raise UsageFault(f"a kind (see `millstream list`); got '{kind}'" + (f" ({hint})" if hint else ""))
+        raise UsageFault(f"explain: a kind (see `millstream list`); got '{kind}'" + (f" ({hint})" if hint else ""))
     typer.echo("\n".join(markdown(cls) for cls in found))
 
 
 def _write(folder: Path) -> None:
+    from engine.reference import markdown
+    from engine.registry import SECTIONS, components
+
     for section in SECTIONS:
         (folder / section).mkdir(parents=True, exist_ok=True)
         for name, cls in components(section).items():
@@ -52,4 +58,6 @@ def _write(folder: Path) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of the flow language; editors complete with it."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(language_schema())).decode())
+    from engine.schema import language_schema
+
+    print_json(language_schema())

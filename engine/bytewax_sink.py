@@ -5,33 +5,29 @@ from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from engine.errors import EnvironmentFault
 from engine.outlet import Outlet
 
 
 class OutletPartition(StatefulSinkPartition[Any, bytes]):
     """`write_batch` queues, `snapshot` waits: an epoch ends only when its rows are durable."""
 
-    def __init__(self, outlet: Outlet, patience: Callable[[], float | None]) -> None:
-        self._outlet, self._patience = outlet, patience
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
 
     def write_batch(self, items: list[tuple[str, list[Any]]]) -> None:
         for port, chunk in items:
             self._outlet.put(port, chunk)
 
     def snapshot(self) -> bytes:
-        while not self._outlet.flush(1.0):
-            patience = self._patience()
-            if patience is not None and patience <= 0:
-                raise EnvironmentFault("stopped before everything was written; it is processed again at the next start")
+        self._outlet.flush()
         return self._outlet.snapshot()
 
 
 class OutletSink(FixedPartitionedSink[Any, bytes]):
     """Builds the one partition of the outlet."""
 
-    def __init__(self, outlet: Outlet, patience: Callable[[], float | None], restored: Callable[[], None]) -> None:
-        self._outlet, self._patience, self._restored = outlet, patience, restored
+    def __init__(self, outlet: Outlet, restored: Callable[[], None]) -> None:
+        self._outlet, self._restored = outlet, restored
 
     def list_parts(self) -> list[str]:
         return ["outlet"]
@@ -40,4 +36,4 @@ class OutletSink(FixedPartitionedSink[Any, bytes]):
         if resume_state:
             self._outlet.restore(resume_state)
             self._restored()
-        return OutletPartition(self._outlet, self._patience)
+        return OutletPartition(self._outlet)

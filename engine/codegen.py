@@ -4,34 +4,29 @@ Every node becomes a few inlined lines with its own `try`, so that one bad event
 (entry, events) runs and fills the lists of the ports where the stretch ends.
 """
 
-import linecache
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from zlib import crc32
 
 from engine.component import Stateful, Stateless
-from engine.dead import DeadLetter, dead_letter
-from engine.errors import EventFault
-from engine.event import Event
 from engine.expressions import Expression, Scope
 from engine.flow import Flow, Input, Node
 from engine.keyed import SHARDS
+from engine.node_faults import explainer, key_text
 from engine.outputs import DEAD, Outputs
 
-Run = tuple[str, list[Any]]
-Ports = dict[str, Any]
 CACHED_KEYS = 1_000_000
+DEEPEST, MOST_LOOPS = 40, 8
 
 
 class Code:
-    """The function being written. A component writes into it with `line`, `bind`, `expression`, `same` and `changed`."""
+    """The function being written; a component writes with `line`, `bind`, `expression`, `same` and `changed`."""
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self) -> None:
         self.lines: list[str] = []
         self.constants: dict[str, Any] = {}
         self.depth = 1
+        self.loops = 0
         self.names = self._temporaries = 0
         self.event = self.data = self.out = ""
         self.owned = False
@@ -44,10 +39,13 @@ class Code:
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
         """Write the head of a block; what follows stands inside."""
+        loop = head.startswith("for ")
         self.line(head)
         self.depth += 1
+        self.loops += loop
         yield
         self.depth -= 1
+        self.loops -= loop
 
     def name(self, letter: str) -> str:
         """Return a fresh variable name."""
@@ -64,10 +62,10 @@ class Code:
         """Return the Python source of an expression on the current event."""
         event = self.event
         scope = Scope(
-            data=data or self.data, id=f"{event}.id", time=f"{event}.time", key=f"{event}.key", source=f"{event}.source",
-            topic=f"{event}.topic", meta=f"{event}.meta", arrival=f"{event}.arrival", constants=self.constants,
-            temporaries=self._temporaries,
-        )
+            data=data or self.data, id=f"{event}.id", time=f"{event}.time", key=f"{event}.key",
+            source=f"{event}.source", topic=f"{event}.topic", meta=f"{event}.meta", arrival=f"{event}.arrival",
+            constants=self.constants, temporaries=self._temporaries,
+        )  # fmt: skip
         source = expression.code(scope)
         self._temporaries = scope.temporaries
         return source
@@ -85,96 +83,80 @@ class Code:
             self.line(f"{self.out} = {self.event}.derive({data})")
 
 
-class Stage:
-    """A compiled stretch: `run(runs)` returns what arrives at each port; `counts` says what left each node."""
+class StageWriter:
+    """Walks the stateless nodes below each entry and writes them; `sinks` and `keyed` are where the stretch ends.
 
-    def __init__(self, name: str, flow: Flow, entries: list[str], replying: frozenset[str]) -> None:
-        self.name, self.flow, self.entries, self.replying = name, flow, entries, replying
-        self.counts: dict[str, int] = {}
+    Each is written in place once; what is reached again, or lies too deep for Python, is a function of its own.
+    """
+
+    def __init__(self, flow: Flow, entries: list[str], *, owned: bool) -> None:
+        self.flow, self.entries, self.owned = flow, entries, owned
+        self.code = Code()
         self.sinks: list[str] = []
         self.keyed: list[str] = []
-        self.source = ""
-        self._dead: list[DeadLetter] = []
-        self._function = self._compile()
-
-    def run(self, runs: list[Run]) -> list[tuple[str, str, list[Any]]]:
-        """Return (port, shard, chunk): sinks have shard "", dead letters go to port "!"."""
-        found: list[tuple[str, str, list[Any]]] = []
-        sinks, keyed, counts = self._function(runs, self._drop)
-        for name, chunk in zip(self.sinks, sinks, strict=True):
-            if chunk:
-                found.append((name, "", chunk))
-        for name, shards in zip(self.keyed, keyed, strict=True):
-            found += [(name, shard, chunk) for shard, chunk in zip(SHARDS, shards, strict=True) if chunk]
-        for name, count in counts:
-            self.counts[name] = self.counts.get(name, 0) + count
-        dead = [letter for output, letters in runs if output == DEAD for letter in letters] + self._dead
-        if dead:
-            found.append((DEAD, "", [letter for letter in dead if self._wanted(letter)]))
-            self._dead = []
-        return found
-
-    def _drop(self, node: str, event: Event, fault: Exception) -> None:
-        self._dead.append(dead_letter(node, event, fault))
-
-    def _wanted(self, letter: DeadLetter) -> bool:
-        """Tell whether a dead letter is kept, or at least answered."""
-        node = self.flow.nodes.get(letter.node)
-        letter.kept = node is None or node.on_error != "drop"
-        if not letter.kept:
-            name = f"{letter.node}.dropped"
-            self.counts[name] = self.counts.get(name, 0) + 1
-        return letter.kept or letter.event.source in self.replying
-
-    def _compile(self) -> Callable[..., Any]:
-        code = Code(self.name)
-        writer = _Writer(self, code)
-        body = writer.write()
-        self.source = body
-        space = code.constants | {"Event": Event, "EventFault": EventFault, "crc32": crc32, "Outputs": Outputs}
-        filename = f"<flow {self.flow.name}: {self.name}>"
-        linecache.cache[filename] = (len(body), None, body.splitlines(True), filename)
-        exec(compile(body, filename, "exec"), space)  # noqa: S102 - the text is ours: expressions are checked, names bound
-        return space["stage"]  # type: ignore[no-any-return]
-
-
-class _Writer:
-    """Walks the stateless nodes below each entry and writes them."""
-
-    def __init__(self, stage: Stage, code: Code) -> None:
-        self.stage, self.code = stage, code
-        self.counters: dict[str, str] = {}
+        self._counters: dict[str, str] = {}
+        self._written: set[str] = set()
+        self._parts: dict[str, str] = {}
 
     def write(self) -> str:
+        """Return the source of the function `stage(runs, drop)`."""
         code = self.code
-        for number, entry in enumerate(self.stage.entries):
+        code.depth = 2
+        for number, entry in enumerate(self.entries):
             with code.block(f"{'el' if number else ''}if entry == {entry!r}:"), code.block("for e0 in events:"):
-                node, _, output = entry.partition(".")
-                self._feed(Input(node, output), "e0", owned=self.stage.name == "sources")
-        body, code.lines = [f"    {line}" for line in code.lines], []
-        sinks, keyed = self.stage.sinks, self.stage.keyed
-        code.line("; ".join([f"s{i} = []" for i in range(len(sinks))] or ["pass"]))
-        for i in range(len(keyed)):
+                self._feed(Input.parse(entry), "e0", owned=self.owned)
+        body, code.lines, code.depth = code.lines or ["        pass"], [], 1
+        parts = self._write_parts()
+        code.line("; ".join([f"s{i} = []" for i in range(len(self.sinks))] or ["pass"]))
+        for i in range(len(self.keyed)):
             code.line(f"q{i} = [[] for _ in range({len(SHARDS)})]")
-        code.line("; ".join([f"{variable} = 0" for variable in self.counters.values()] or ["pass"]))
-        code.line("for entry, events in runs:")
-        counts = "".join(f"({name!r}, {variable}), " for name, variable in self.counters.items())
-        lists = "".join(f"s{i}, " for i in range(len(sinks))), "".join(f"q{i}, " for i in range(len(keyed)))
+        code.line("; ".join([f"{variable} = 0" for variable in self._counters.values()] or ["pass"]))
+        head, code.lines = code.lines, []
+        counts = "".join(f"({name!r}, {variable}), " for name, variable in self._counters.items())
+        lists = "".join(f"s{i}, " for i in range(len(self.sinks))), "".join(f"q{i}, " for i in range(len(self.keyed)))
         tail = f"    return ({lists[0]}), ({lists[1]}), ({counts})"
-        return "\n".join(["def stage(runs, drop):", *code.lines, *(body or ["        pass"]), tail]) + "\n"
+        loop = "    for entry, events in runs:"
+        return "\n".join(["def stage(runs, drop):", *head, *parts, loop, *body, tail]) + "\n"
+
+    def _write_parts(self) -> list[str]:
+        """Write the functions that were called so far, and those that they call."""
+        code, found = self.code, list[str]()
+        done: set[str] = set()
+        while waiting := [wire for wire in self._parts if wire not in done]:
+            wire = waiting[0]
+            done.add(wire)
+            code.depth, code.loops = 2, 0
+            self._takers(Input.parse(wire), "e", owned=False)
+            body, code.lines = code.lines, []
+            used = [name for name in self._counters.values() if any(f"{name} += 1" in line for line in body)]
+            found += [f"    def {self._parts[wire]}(e):", f"        nonlocal {', '.join(used)}", *body]
+        code.depth = 1
+        return found
 
     def _feed(self, wire: Input, event: str, *, owned: bool) -> None:
-        """Write all that takes from a wire, one after the other."""
-        if not wire.output and (source := self.stage.flow.nodes[wire.node]).section == "sources":
+        """Write all that takes from a wire, one after the other, or the call of its function."""
+        if not wire.output and (source := self.flow.nodes[wire.node]).section == "sources":
             event = self._entry(source, event)
-        takers = [node for node, output in self.stage.flow.consumers(wire.node) if output == wire.output]
         with self.code.block(f"if {event} is not None:"):
-            self.code.line(f"{self._counter(str(wire))} += 1")
-            for node in takers:
-                self._node(node, event, owned and len(takers) == 1)
+            if part := self._part(str(wire)):
+                self.code.line(f"{part}({event})")
+            else:
+                self._takers(wire, event, owned=owned)
+
+    def _part(self, wire: str) -> str:
+        """Return the function of a wire that is written elsewhere; an empty string: write it here."""
+        again, deep = wire in self._written, self.code.depth > DEEPEST or self.code.loops > MOST_LOOPS
+        self._written.add(wire)
+        return self._parts.setdefault(wire, f"p{len(self._parts)}") if again or deep or wire in self._parts else ""
+
+    def _takers(self, wire: Input, event: str, *, owned: bool) -> None:
+        takers = [node for node, output in self.flow.consumers(wire.node) if output == wire.output]
+        self.code.line(f"{self._counter(str(wire))} += 1")
+        for node in takers:
+            self._node(node, event, owned and len(takers) == 1)
 
     def _counter(self, name: str) -> str:
-        return self.counters.setdefault(name, f"n{len(self.counters)}")
+        return self._counters.setdefault(name, f"n{len(self._counters)}")
 
     def _entry(self, source: Node, event: str) -> str:
         """Apply what a source says of every event: `where` and `key`."""
@@ -212,7 +194,7 @@ class _Writer:
         code = self.code
         wired = self._fault_output(node)
         with code.block("except Exception as fault:"):
-            code.line(f"{fault} = {code.bind(_explain(node))}(fault, {event})")
+            code.line(f"{fault} = {code.bind(explainer(node))}(fault, {event})")
         with code.block(f"if {fault} is not None:"):
             code.line(f"drop({node.name!r}, {event}, {fault})")
             if wired:
@@ -221,7 +203,7 @@ class _Writer:
                 self._feed(Input(node.name, wired), bad, owned=False)
 
     def _fault_output(self, node: Node) -> str:
-        wired = {output for _, output in self.stage.flow.consumers(node.name)}
+        wired = {output for _, output in self.flow.consumers(node.name)}
         return next((name for name in (node.component.fault_output, "errors") if name in wired), "")
 
     def _key(self, node: Node) -> None:
@@ -229,21 +211,21 @@ class _Writer:
             return
         code = self.code
         key = code.name("y")
-        code.line(f"{key} = {code.bind(_key_text)}({code.expression(node.key)})")
+        code.line(f"{key} = {code.bind(key_text)}({code.expression(node.key)})")
         with code.block(f"if {code.event}.key != {key}:"):
             if not code.owned:
                 code.line(f"{code.event} = {code.event}.derive({code.event}.data)")
             code.line(f"{code.event}.key = {key}")
 
     def _sink(self, node: Node) -> str:
-        if node.name not in self.stage.sinks:
-            self.stage.sinks.append(node.name)
-        return f"s{self.stage.sinks.index(node.name)}"
+        if node.name not in self.sinks:
+            self.sinks.append(node.name)
+        return f"s{self.sinks.index(node.name)}"
 
     def _shard(self, node: Node) -> None:
-        if node.name not in self.stage.keyed:
-            self.stage.keyed.append(node.name)
-        code, port = self.code, f"q{self.stage.keyed.index(node.name)}"
+        if node.name not in self.keyed:
+            self.keyed.append(node.name)
+        code, port = self.code, f"q{self.keyed.index(node.name)}"
         shards = code.bind({})
         code.line(f"i = {shards}.get({code.event}.key)")
         with code.block("if i is None:"):
@@ -252,10 +234,12 @@ class _Writer:
         code.line(f"{port}[i].append({code.event})")
 
     def _stateless(self, node: Node, event: str, owned: bool) -> None:
-        assert isinstance(node.component, Stateless)
-        component, several = node.component, bool(node.component.outputs.keys() - {node.component.fault_output})
+        component = node.component
+        if not isinstance(component, Stateless):
+            raise TypeError(f"node '{node.name}' is neither stateless nor stateful")
+        several = bool(component.outputs.keys() - {component.fault_output})
         inlined: list[bool] = []
-        wired = frozenset(output for _, output in self.stage.flow.consumers(node.name))
+        wired = frozenset(output for _, output in self.flow.consumers(node.name))
         outputs = "" if type(component).code is not Stateless.code and not several else self.code.bind(
             Outputs(node.name, wired, component.fault_output), "o"
         )
@@ -282,38 +266,3 @@ class _Writer:
             for output in ("", *sorted(wired - {""})):
                 with code.block(f"elif {run}[0] == {output!r}:"):
                     self._feed(Input(node.name, output), made, owned=False)
-
-
-def _key_text(value: Any) -> str:
-    """Return a key as text; a missing key is the event's fault."""
-    if value is None:
-        raise EventFault("key: a value; got none")
-    return value if isinstance(value, str) else str(value)
-
-
-def _explain(node: Node) -> Callable[[Exception, Event], Exception]:
-    """Return what turns a wrong type in one of a node's expressions into a reason with the values."""
-    expressions = [e for e in (node.where, node.key) if e is not None] + list(_expressions(node.component))
-
-    def explain(fault: Exception, event: Event) -> Exception:
-        meant = node.component.explain(fault, event)
-        if meant is not fault or isinstance(fault, EventFault):
-            return meant
-        for expression in expressions:
-            try:
-                expression(event)
-            except Exception:  # the evaluation failed as it did in the flow: say why
-                values = {field: event.data.get(field) for field in sorted(expression.fields)}
-                return EventFault(expression.explain(event), values)
-        return fault
-
-    return explain
-
-
-def _expressions(component: Any) -> Iterator[Expression]:
-    """Yield the expressions among a component's options."""
-    for name in type(component).model_fields:
-        value = getattr(component, name)
-        for part in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(part, Expression):
-                yield part

@@ -180,7 +180,9 @@ class PulledSource(Source):
 
 
 class Emit(Protocol):
-    """Where an operator puts its events."""
+    """Where an operator puts its events. `node` is the node's name: it belongs into the ids of what the node makes."""
+
+    node: str
 
     def __call__(self, event: Event, output: str = "") -> None:
         """Send to the main output or to the side output with this name."""

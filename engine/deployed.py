@@ -7,16 +7,20 @@ from pathlib import Path
 import msgspec
 
 from engine.component import Place
+from engine.errors import UsageFault
 from engine.flow import Flow, Node
-from engine.load import load
+from engine.load import load_text
 from engine.settings import Settings
 from engine.substitution import Surroundings
 
 
 class Deployed(msgspec.Struct):
-    """The record of a deployed flow: where its file is, its version (a hash), its `--set` values, and the serials."""
+    """The record of a deployed flow: where its file is and its text, its version (a hash), its `--set` values, and the
+    serials. A worker that starts again runs this text, whatever has become of the file.
+    """
 
     source: str
+    text: str
     version: str
     overrides: dict[str, str] = {}
     highest: dict[str, int] = {}
@@ -50,14 +54,16 @@ def write_record(settings: Settings, flow: str, record: Deployed) -> None:
     part.replace(path)
 
 
-def version_of(flow: Flow) -> str:
-    """Return the version of a flow file: the first 12 digits of its hash."""
-    return sha256(flow.path.read_bytes()).hexdigest()[:12]
+def record_of(flow: Flow, overrides: dict[str, str], highest: dict[str, int]) -> Deployed:
+    """Return the record of a flow that is deployed now; its version is the first 12 digits of its file's hash."""
+    content = flow.path.read_bytes()
+    version = sha256(content).hexdigest()[:12]
+    return Deployed(str(flow.path.resolve()), content.decode(errors="replace"), version, overrides, highest)
 
 
-def place_flow(flow: Flow, settings: Settings, record: Deployed) -> Flow:
+def place_flow(flow: Flow, settings: Settings, highest: dict[str, int]) -> Flow:
     """Return the flow as it runs at this place."""
-    place = Place(settings.data, record.highest)
+    place = Place(settings.data, highest)
     flow.nodes = {name: _placed(node, place) for name, node in flow.nodes.items()}
     return flow
 
@@ -67,9 +73,9 @@ def _placed(node: Node, place: Place) -> Node:
 
 
 def load_deployed(settings: Settings, name: str) -> tuple[Flow, Deployed]:
-    """Return a deployed flow, ready to run."""
+    """Return a deployed flow, ready to run; raises UsageFault when there is none of this name."""
     record = read_record(settings, name)
     if record is None:
-        raise FileNotFoundError(record_path(settings, name))
-    flow = load(Path(record.source), surroundings(settings, record.overrides)).raise_findings()
-    return place_flow(flow, settings, record), record
+        raise UsageFault(f"a flow that is deployed; '{name}' is not ({record_path(settings, name)})")
+    flow = load_text(record.text, Path(record.source), surroundings(settings, record.overrides)).raise_findings()
+    return place_flow(flow, settings, record.highest), record

@@ -1,26 +1,26 @@
-"""Read a flow's YAML: plain values, the position of each, and no YAML surprises."""
+"""A flow file as it was read: plain values, the position of each, and what is wrong with it."""
 
-from pathlib import Path
 from typing import Any
 
 from engine.errors import Finding, did_you_mean
 
-GUESSES = 200
+GUESSES = 50
 Where = tuple[str | int, ...]
+_NAMED: dict[str | int, str] = {"table": "tables", "channel": "channels", "name": "channels", "query": "queries"}
 
 
 class Document:
     """A parsed file: `value` is plain Python, `at(where)` gives (line, column) of any part, `findings` what is wrong.
 
-    What cannot be read is told once: `lose` a part, and nothing more is said of it; `broken` holds the names of nodes,
-    tables, channels and queries that are declared but cannot be used.
+    What cannot be read is told once: `lose` a part, and nothing more is said of it; `broken` holds, by section, the
+    names that are declared but cannot be used, so that nothing is said of those who use them.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.value: Any = None
         self.findings: list[Finding] = []
-        self.broken: set[str] = set()
+        self.broken: dict[str, set[str]] = {}
         self._marks: dict[Where, tuple[int, int]] = {}
         self._texts: dict[Where, tuple[int, int, str | None]] = {}
         self._lost: set[Where] = set()
@@ -52,6 +52,18 @@ class Document:
                 return value
         return value
 
+    def follows(self, where: Where) -> bool:
+        """Tell whether a part names (`car`, `car.id`) what is broken itself, so that nothing is to be said of it."""
+        return str(self.said(where)).partition(".")[0] in self._broken_at(where)
+
+    def _broken_at(self, where: Where) -> set[str]:
+        return self.broken.get(_NAMED.get(where[-1], str(where[0])), set())
+
+    def near(self, where: Where) -> str:
+        """Return "did you mean 'x'?" for a broken name that a part may mean."""
+        known = self._broken_at(where)
+        return self.guess(str(self.said(where)).partition(".")[0], known) if known else ""
+
     def mark(self, where: Where, line: int, column: int) -> None:
         """Remember where a part stands; line and column count from 0."""
         self._marks[where] = (line + 1, column + 1)
@@ -75,33 +87,15 @@ class Document:
 
     def find(
         self, code: str, where: Where, message: str, *, node: str = "", option: str = "", hint: str = "",
-        text: str = "", offset: int = 0,
+        text: str = "", offset: int | None = None,
     ) -> None:  # fmt: skip
-        """Add a finding at a part of the file, or at an offset in the text there; the same one is added once."""
+        """Add a finding at a part of the file, or at an offset in the value there; the same one is added once."""
         if self.lost(where):
             return
-        line, column = self.inside(where, text, offset) if text else self.at(where)
+        line, column = self.at(where) if offset is None else self.inside(where, text, offset)
         finding = Finding(
             code=code, message=message, path=self.path, line=line, column=column, node=node, option=option, hint=hint
         )
         if finding not in self._found:
             self._found.add(finding)
             self.findings.append(finding)
-
-
-def read(path: Path) -> Document:
-    """Read a flow file; whatever is wrong with it as YAML stands in `findings`."""
-    document = Document(str(path))
-    try:
-        blob = path.read_bytes()
-    except OSError as fault:
-        document.find("file", (), f"a readable file; {fault.strerror or fault}")
-        return document
-    return parse(blob, document)
-
-
-def parse(blob: bytes, document: Document) -> Document:
-    """Fill a document from bytes."""
-    from engine.yaml_reader import YamlReader
-
-    return YamlReader(document).read(blob)

@@ -12,10 +12,11 @@ AHEAD = 60 * MICROSECONDS
 def event_time(value: Any, field: str, arrival: int) -> int:
     """Return a time as microseconds: ISO 8601 text (UTC where it names no zone), or a number of s, ms or µs since 1970.
 
-    A time more than a minute after the arrival is refused: one wrong clock would make all that follows late.
+    A time more than a minute after the arrival is refused: one wrong clock would make all that follows late; so is one
+    before 1970, where windows begin.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        time = round(value * (MICROSECONDS if value < 1e11 else 1000 if value < 1e14 else 1))
+        time = round(min(value, 1e30) * (MICROSECONDS if value < 1e11 else 1000 if value < 1e14 else 1))
     elif isinstance(value, str):
         try:
             time = microseconds(datetime.fromisoformat(value))
@@ -23,6 +24,8 @@ def event_time(value: Any, field: str, arrival: int) -> int:
             raise EventFault(f"{field}: an ISO 8601 time; got '{value[:40]}'", {field: value}) from None
     else:
         raise EventFault(f"{field}: a time; got {value!r}"[:200], {field: value})
+    if time < 0:
+        raise EventFault(f"{field}: a time since 1970; got {value}"[:200], {field: value})
     if time > arrival + AHEAD:
-        raise EventFault(f"{field}: a time at most a minute after the arrival; got {value}", {field: value})
+        raise EventFault(f"{field}: a time at most a minute after the arrival; got {value}"[:200], {field: value})
     return time

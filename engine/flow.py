@@ -24,6 +24,12 @@ class Input(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.node}.{self.output}" if self.output else self.node
 
+    @classmethod
+    def parse(cls, text: str) -> "Input":
+        """Return the wire that `node` or `node.output` stands for."""
+        node, _, output = text.partition(".")
+        return cls(node, output)
+
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A named place in a flow. `where` filters before the component; `key` names the key of what goes in."""
@@ -45,7 +51,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(msgspec.Struct, kw_only=True):
-    """One YAML file, read. `nodes` holds sources, operators and sinks in file order, `unread` the names of broken ones."""
+    """One YAML file, read. `nodes` holds sources, operators and sinks in file order, `unread` the names of the rest."""
 
     name: str
     path: Path

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.quantities import Duration
 
@@ -24,8 +24,14 @@ class Send(BaseModel):
     """Its payload as it is, for what is not JSON."""
     meta: dict[str, Any] | None = None
     """What the source would know of it, such as the account."""
-    times: int = 1
+    times: int = Field(1, ge=1, le=10_000)
     """How often it is sent."""
+
+    @model_validator(mode="after")
+    def _one_payload(self) -> "Send":
+        if self.data is not None and self.raw is not None:
+            raise ValueError("raw: either data or raw")
+        return self
 
 
 class FlowTest(BaseModel):

@@ -53,16 +53,23 @@ class Harness:
             return
         time = messages[-1].at
         self.tick(min(m.at for m in messages) - 1)
-        block = block_of(messages, self.head + 1, time)
-        self.head += len(messages)
-        self._route(self.plan.source.run(self.decoding.runs([block], self.prefix)))
+        self.read([block_of(messages, self.head + 1, time)])
         self.tick(time)
 
+    def read(self, blocks: list[Block]) -> None:
+        """Read several commits of the inbox at once, as a worker does that has fallen behind."""
+        self.head = blocks[-1].last
+        self._route(self.plan.source.run(self.decoding.runs(blocks, self.prefix)))
+
     def tick(self, now: int) -> None:
-        """Let time pass where nothing arrives."""
+        """Let time pass where nothing arrives; nothing is told where nothing waits for it, as in the feed."""
         due = self.run.clock.next()
         if due is not None and due <= now:
-            self._route(list(self.plan.marks(self.plan.source, now)))
+            self.mark(now)
+
+    def mark(self, now: int) -> None:
+        """Tell every node that all which arrived up to `now` has been sent."""
+        self._route(list(self.plan.marks(self.plan.source, now)))
 
     def restart(self) -> None:
         """Stop with a snapshot and start from it."""
@@ -96,13 +103,8 @@ class Tap(Sink):
 
 def tapped(flow: Flow, wires: Iterable[str]) -> Flow:
     """Return the flow with a sink at each of these wires (`node` or `node.output`), named as the wire."""
-    taps = {wire: Node(name=wire, section="sinks", component=Tap(), inputs=(_input(wire),)) for wire in wires}
+    taps = {wire: Node(name=wire, section="sinks", component=Tap(), inputs=(Input.parse(wire),)) for wire in wires}
     return msgspec.structs.replace(flow, nodes=flow.nodes | taps)
-
-
-def _input(wire: str) -> Input:
-    node, _, output = wire.partition(".")
-    return Input(node, output)
 
 
 def block_of(messages: list[Sent], first: int, time: int) -> Block:

@@ -4,7 +4,8 @@ Time comes with the events (`arrival`, which never falls in an inbox) and, where
 that is due fires before the first later event, so what comes out does not depend on batching or on when a mark came.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -12,11 +13,11 @@ import msgspec
 
 from engine.component import Stateful
 from engine.dead import dead_letter
-from engine.errors import EventFault
-from engine.event import Event
-from engine.outputs import DEAD, Outputs
+from engine.event import Event, derived_id
+from engine.outputs import Outputs
 
 SHARDS = tuple(str(number) for number in range(16))
+DEEPEST = 100
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -63,9 +64,11 @@ class Shard:
     """The states of one node's keys in one shard. Items are chunks of events or marks."""
 
     def __init__(
-        self, node: str, operator: Stateful[Any], wired: frozenset[str], shard: str, clock: Clock, gate: Gate
-    ) -> None:
+        self, node: str, operator: Stateful[Any], wired: frozenset[str], shard: str, clock: Clock, gate: Gate,
+        explain: Callable[[Exception, Event], Exception],
+    ) -> None:  # fmt: skip
         self.node, self.operator, self.shard, self.clock, self.gate = node, operator, shard, clock, gate
+        self.explain = explain
         self.outputs = Outputs(node, wired, operator.fault_output)
         self.timed = type(operator).due is not Stateful.due
         self.states: dict[str, Any] = {}
@@ -74,6 +77,7 @@ class Shard:
         self._through = 0
         self._heap: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}
+        self._listed: dict[str, int] = {}
         self._bytes: bytes | None = None
         self._coder = msgspec.msgpack.Decoder(tuple[int, dict[str, operator.state_type]])  # type: ignore[name-defined]
 
@@ -85,14 +89,21 @@ class Shard:
             self._due = {
                 key: due for key, state in self.states.items() if (due := self.operator.due(state)) is not None
             }
+            self._listed = dict(self._due)
             self._heap = [(due, key) for key, due in self._due.items()]
             heapify(self._heap)
             self._tell()
 
     def snapshot(self) -> bytes:
-        """Return the states as bytes; later events do not change them."""
+        """Return the states as bytes; later events do not change them.
+
+        What MessagePack cannot hold (a number of more than 64 bits in an event that waits) is kept as near as it can.
+        """
         if self._bytes is None:
-            self._bytes = msgspec.msgpack.encode((self.now, self.states))
+            try:
+                self._bytes = msgspec.msgpack.encode((self.now, self.states))
+            except (OverflowError, TypeError, ValueError, RecursionError):
+                self._bytes = msgspec.msgpack.encode((self.now, storable(self.states)))
         return self._bytes
 
     def on_items(self, items: Iterable[list[Event] | Mark]) -> list[tuple[str, list[Any]] | Mark]:
@@ -120,12 +131,14 @@ class Shard:
                 self._fire()
         try:
             state = self.operator.on_event(self.states.get(event.key), event, self.outputs)
-        except EventFault as fault:
-            self.outputs.fault(event, fault.reason, fault.values)
         except Exception as fault:
-            self.outputs.runs.append((DEAD, [dead_letter(self.node, event, fault)]))
+            self._fault(event, fault)
         else:
             self._keep(event.key, state)
+
+    def _fault(self, event: Event, fault: Exception) -> None:
+        letter = dead_letter(self.node, event, self.explain(fault, event))
+        self.outputs.fault(event, letter.reason, letter.values)
 
     def _keep(self, key: str, state: Any) -> None:
         if state is None:
@@ -134,20 +147,43 @@ class Shard:
             return
         self.states[key] = state
         if self.timed:
-            due = self.operator.due(state)
-            if due is None:
-                self._due.pop(key, None)
-            elif due != self._due.get(key):
-                self._due[key] = due
-                heappush(self._heap, (due, key))
+            self._plan(key, self.operator.due(state))
+
+    def _plan(self, key: str, due: int | None) -> None:
+        """Remember when a key is due; the heap has one entry a key, which may come up too early."""
+        if due is None:
+            self._due.pop(key, None)
+            return
+        self._due[key] = due
+        if due < self._listed.get(key, due + 1):
+            self._listed[key] = due
+            heappush(self._heap, (due, key))
 
     def _fire(self) -> None:
         while self._heap and self._heap[0][0] <= self.now:
-            due, key = heappop(self._heap)
-            if self._due.get(key) == due:
+            listed, key = heappop(self._heap)
+            if self._listed.get(key) != listed:
+                continue
+            del self._listed[key]
+            due = self._due.get(key)
+            if due is not None and due > listed:
+                self._plan(key, due)
+            elif due is not None:
                 self._bytes = None
                 del self._due[key]
-                self._keep(key, self.operator.on_time(self.states[key], key, due, self.outputs))
+                self._keep(key, self._on_time(key, due))
+
+    def _on_time(self, key: str, due: int) -> Any:
+        """Let the operator act; one that fails, or wants to act at the same time again, forgets the key."""
+        try:
+            state = self.operator.on_time(self.states[key], key, due, self.outputs)
+            again = None if state is None else self.operator.due(state)
+            if again is not None and again <= due:
+                raise ValueError("a later time to be called again")
+        except Exception as fault:
+            self._fault(Event(derived_id(self.node, key, due), due, key, "", "", {}, None, due), fault)
+            return None
+        return state
 
     def _mark(self, mark: Mark) -> Mark | None:
         self._marks[mark.stage] = mark.time
@@ -162,3 +198,19 @@ class Shard:
 
     def _tell(self) -> None:
         self.clock.set(self.node, self.shard, self._heap[0][0] if self._heap else None)
+
+
+def storable(value: Any, depth: int = 0) -> Any:
+    """Return a value in what MessagePack can hold, for states that it refuses."""
+    if depth > DEEPEST:
+        return None
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.asdict(value)
+        value = list(fields.values()) if value.__struct_config__.array_like else fields
+    if isinstance(value, dict):
+        return {key if isinstance(key, int) else str(key): storable(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [storable(inner, depth + 1) for inner in value]
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return float(value) if abs(value) < 1 << 1000 else None
+    return value if value is None or isinstance(value, bool | int | float | str | bytes | datetime) else str(value)

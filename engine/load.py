@@ -1,24 +1,27 @@
 """Load a flow file: every section read, every problem found at once."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from engine.channels import ChannelSpec
-from engine.document import Document, parse, read
-from engine.errors import SpecFault, did_you_mean
+from engine.document import Document
+from engine.errors import SpecFault, SpecProblem
 from engine.flow import Flow
 from engine.flow_tests import FlowTest
 from engine.model_faults import report, shown
 from engine.nodes import read_nodes
+from engine.paths import check_path
 from engine.queries import QuerySpec
 from engine.registry import SECTIONS
 from engine.substitution import Surroundings, read_settings, substitute
 from engine.tables import Table, check_tables, resolved
 from engine.wiring import check_wiring
+from engine.yaml_reader import parse, read
 
 KEYS = ("flow", "about", "settings", "tables", *SECTIONS, "channels", "queries", "pages", "tests")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -31,7 +34,7 @@ def load(path: Path, around: Surroundings | None = None) -> Flow:
 
 def load_text(text: str, path: Path = Path("flow.yaml"), around: Surroundings | None = None) -> Flow:
     """Return the flow of a text."""
-    return _load(parse(text.encode(), Document(str(path))), path, around or Surroundings())
+    return _load(parse(text.encode(errors="surrogatepass"), Document(str(path))), path, around or Surroundings())
 
 
 def find_flows(paths: Iterable[Path], *, below: bool = False) -> list[Path]:
@@ -51,46 +54,67 @@ def _names_a_flow(file: Path) -> bool:
 
 
 def _load(document: Document, path: Path, around: Surroundings) -> Flow:
+    flow = Flow(name="", path=path, document=document)
     spec = document.value
-    if not isinstance(spec, dict):
-        if not document.findings:
-            document.find("flow", (), f"a mapping with the sections of a flow; got {shown(spec)}")
-        return Flow(name="", path=path, document=document)
-    for key in spec.keys() - set(KEYS):
-        document.find("unknown-section", (key,), f"one of {', '.join(KEYS)}; got '{key}'", hint=did_you_mean(key, KEYS))
-    settings = read_settings(document, spec.get("settings"), around)
+    if isinstance(spec, dict):
+        _read(flow, spec, around)
+    elif not document.findings:
+        document.find("flow", (), f"a mapping with the sections of a flow; got {shown(spec)}")
+    document.findings.sort(key=lambda finding: (finding.line, finding.column))
+    return flow
+
+
+def _read(flow: Flow, spec: dict[str, Any], around: Surroundings) -> None:
+    """Read every section; what needs more than one is checked at the end."""
+    document = flow.document
+    misplaced = _unknown_sections(document, spec)
+    flow.settings = read_settings(document, spec.get("settings"), around)
     rest = {
-        key: substitute(document, value, settings, (key,))
+        key: substitute(document, value, flow.settings, (key,))
         for key, value in spec.items()
         if key not in ("settings", "tests")
     }
-    flow = Flow(
-        name=_flow_name(document, rest),
-        path=path,
-        about=str(rest.get("about") or ""),
-        settings=settings,
-        document=document,
-    )
+    flow.name, flow.about = _flow_name(document, rest), _about(document, rest)
     flow.tables = _tables(document, _mapping(document, rest, "tables"))
-    flow.channels = _specs(document, _mapping(document, rest, "channels"), "channels", ChannelSpec.parse)
-    flow.queries = _specs(document, _mapping(document, rest, "queries"), "queries", QuerySpec.parse)
-    flow.pages = {str(name): str(file) for name, file in _mapping(document, rest, "pages").items()}
-    flow.nodes, flow.unread = read_nodes(document, {s: _mapping(document, rest, s) for s in SECTIONS}, settings, path.parent)
+    flow.channels = _specs(document, _mapping(document, rest, "channels"), "channel", ChannelSpec.parse)
+    flow.queries = _specs(document, _mapping(document, rest, "queries"), "query", QuerySpec.parse)
+    flow.pages = dict(_pages(document, _mapping(document, rest, "pages"), flow.path.parent))
+    sections = {section: _mapping(document, rest, section) for section in SECTIONS}
+    flow.nodes, unread = read_nodes(document, sections, flow.settings, flow.path.parent)
+    flow.unread = unread | misplaced
     flow.tests = _tests(document, spec.get("tests"))
     check_wiring(flow)
-    return flow
+
+
+def _unknown_sections(document: Document, spec: dict[str, Any]) -> frozenset[str]:
+    """Find sections that are none; return the names in them, so that no one who uses them is blamed."""
+    names: set[str] = set()
+    for key in spec:
+        if key not in KEYS:
+            hint = document.guess(key, KEYS)
+            document.find("unknown-section", (key,), f"one of {', '.join(KEYS)}; got '{key}'", hint=hint)
+            names |= spec[key].keys() if isinstance(spec[key], dict) else set()
+    for section in ("tables", "channels", "queries"):
+        document.broken.setdefault(section, set()).update(names)
+    return frozenset(names)
 
 
 def _flow_name(document: Document, spec: dict[str, Any]) -> str:
     name = spec.get("flow")
     if name is None:
-        document.find("flow-name", (), "a line 'flow: name'", option="flow")
+        document.find("flow-name", ("flow",), "a line like 'flow: line_1'; got nothing", option="flow")
     elif not isinstance(name, str) or not _NAME.fullmatch(name):
-        document.find(
-            "flow-name", ("flow",), f"a name of small letters, digits and _; got {shown(name)}", option="flow"
-        )
+        message = f"a name of small letters, digits and _; got {shown(name)}"
+        document.find("flow-name", ("flow",), message, option="flow")
         return ""
     return name or ""
+
+
+def _about(document: Document, spec: dict[str, Any]) -> str:
+    about = spec.get("about")
+    if isinstance(about, dict | list):
+        document.find("option-value", ("about",), f"text; got {shown(about)}", option="about")
+    return str(about or "")
 
 
 def _mapping(document: Document, spec: dict[str, Any], section: str) -> dict[str, Any]:
@@ -104,38 +128,45 @@ def _mapping(document: Document, spec: dict[str, Any], section: str) -> dict[str
 
 
 def _tables(document: Document, specs: dict[str, Any]) -> dict[str, Table]:
-    tables = _specs(document, specs, "tables", Table.parse)
+    tables = _specs(document, specs, "table", Table.parse)
     problems = check_tables(tables)
     for problem in problems:
-        document.find(
-            "table",
-            ("tables", *problem.where),
-            problem.message,
-            option=".".join(map(str, problem.where)),
-            hint=problem.hint,
-        )
+        if not document.follows(("tables", *problem.where)):
+            _find(document, "table", "tables", problem)
     return tables if problems else resolved(tables)
 
 
 def _specs(
-    document: Document, specs: dict[str, Any], section: str, parse_one: Callable[[str, Any], Any]
+    document: Document, specs: dict[str, Any], code: str, parse_one: Callable[[str, Any], Any]
 ) -> dict[str, Any]:
     """Parse each entry of a section; a parser raises SpecFault with all its problems."""
+    section = {"table": "tables", "channel": "channels", "query": "queries"}[code]
     found = {}
     for name, spec in specs.items():
         try:
             found[name] = parse_one(name, spec)
         except SpecFault as fault:
+            document.broken.setdefault(section, set()).add(name)
             for problem in fault.problems:
-                option = ".".join(map(str, (name, *problem.where)))
-                document.find(
-                    section.rstrip("s").replace("querie", "query"),
-                    (section, name, *problem.where),
-                    problem.message,
-                    option=option,
-                    hint=problem.hint,
-                )
+                _find(document, code, section, msgspec.structs.replace(problem, where=(name, *problem.where)))
     return found
+
+
+def _find(document: Document, code: str, section: str, problem: SpecProblem) -> None:
+    option = ".".join(map(str, problem.where))
+    document.find(code, (section, *problem.where), problem.message, option=option, hint=problem.hint)
+
+
+def _pages(document: Document, specs: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    for path, file in specs.items():
+        for message in check_path(path):
+            document.find("page", ("pages", path), message, option=path)
+        if not isinstance(file, str):
+            document.find("page", ("pages", path), f"a file beside the flow; got {shown(file)}", option=path)
+        else:
+            if not (folder / file).is_file():
+                document.find("page", ("pages", path), f"a file beside the flow; '{file}' is not there", option=path)
+            yield path, file
 
 
 def _tests(document: Document, specs: Any) -> list[FlowTest]:
@@ -149,5 +180,6 @@ def _tests(document: Document, specs: Any) -> list[FlowTest]:
         try:
             found.append(FlowTest.model_validate(spec))
         except ValidationError as fault:
-            report(document, fault, ("tests", index), FlowTest, node="")
+            report(document, fault, ("tests", index), FlowTest, node="", option=f"tests.{index}")
+            found.append(FlowTest(name=""))
     return found

@@ -11,7 +11,7 @@ import structlog
 
 from engine.component import Writer
 from engine.dead import DeadLetter
-from engine.errors import Unavailable
+from engine.errors import EnvironmentFault, Unavailable
 from engine.event import Event
 from engine.frames import Push
 from engine.outputs import DEAD
@@ -66,13 +66,19 @@ class Lane:
             self._waiters.append(waiter)
             await waiter
 
-    def flushed(self, timeout: float | None) -> bool:
-        """Wait until all that was put is durable; False when the time is over first."""
+    def flush(self) -> None:
+        """Wait until all that was put is durable."""
         with self._changed:
             target = self._put
-            ended = self._changed.wait_for(lambda: self._done >= target or self._failed, timeout)
-            self._raise()
-            return bool(ended)
+            self._changed.wait_for(lambda: self._done >= target or self._failed)
+            if self._done < target:
+                self._raise()
+
+    def fail(self, fault: BaseException) -> None:
+        """Let `put` and `flush` raise from now on."""
+        with self._changed:
+            self._failed = self._failed or fault
+            self._changed.notify_all()
 
     async def run(self, open_writer: Callable[[], Awaitable[Writer]]) -> None:
         """Open the sink and write until cancelled."""
@@ -86,12 +92,8 @@ class Lane:
                     self._written(len(batch))
             finally:
                 await writer.close()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as fault:
-            self._failed = fault
-            with self._changed:
-                self._changed.notify_all()
+        except Exception as fault:
+            self.fail(fault)
             raise
 
     async def _take(self) -> list[Any]:
@@ -120,6 +122,8 @@ class Lane:
         try:
             await self._patient(lambda: writer.write(batch))
         except Exception as fault:
+            if self.name == DEAD:
+                raise
             if len(batch) == 1:
                 self._drop(DeadLetter(self.name, batch[0], f"{type(fault).__name__}: {fault}", {}))
                 return
@@ -146,8 +150,11 @@ class Lane:
                 return found
 
     def _raise(self) -> None:
+        if isinstance(self._failed, EnvironmentFault):
+            raise EnvironmentFault(f"sink '{self.name}': {self._failed}") from self._failed
         if self._failed is not None:
-            raise RuntimeError(f"sink '{self.name}' failed: {self._failed}") from self._failed
+            text = f"sink '{self.name}': {type(self._failed).__name__}: {self._failed}"
+            raise RuntimeError(text) from self._failed
 
 
 class Outlet:
@@ -156,6 +163,8 @@ class Outlet:
     def __init__(self, openers: dict[str, Opener], drop: Callable[[DeadLetter], None]) -> None:
         self.lanes = {name: Lane(name, drop) for name in openers}
         self._openers = openers
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answering: set[str] = set()
         self._kept: dict[tuple[str, str, str], Push] = {}
 
     def start(self, loop: asyncio.AbstractEventLoop, outside: Any) -> None:
@@ -180,8 +189,9 @@ class Outlet:
         self.lanes[DEAD].put(letters, wait=False)
 
     async def others_flushed(self, lane: str) -> None:
-        """Wait until what was put to the other lanes so far is durable."""
-        await asyncio.gather(*(other.drained() for name, other in self.lanes.items() if name != lane))
+        """Wait until what was put to the other lanes so far is durable; who waits like this is not waited for."""
+        self._answering.add(lane)
+        await asyncio.gather(*(other.drained() for name, other in self.lanes.items() if name not in self._answering))
 
     def keep(self, push: Push) -> None:
         """Remember the latest value of a kept event: it is part of the snapshot, so that no restart loses it."""
@@ -202,7 +212,20 @@ class Outlet:
         for push in msgspec.msgpack.decode(snapshot, type=list[Push]):
             self.keep(push)
 
-    def flush(self, timeout: float | None = None) -> bool:
+    def flush(self) -> None:
         """Wait until everything is durable."""
-        sinks = [lane for name, lane in self.lanes.items() if name != DEAD]
-        return all(lane.flushed(timeout) for lane in [*sinks, self.lanes[DEAD]])
+        for name, lane in self.lanes.items():
+            if name != DEAD:
+                lane.flush()
+        self.lanes[DEAD].flush()
+
+    def give_up(self, fault: EnvironmentFault) -> None:
+        """Let whoever waits for a sink, or will, get this fault."""
+        for lane in self.lanes.values():
+            lane.fail(fault)
+
+    async def close(self) -> None:
+        """End the lanes and close their sinks; on the loop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

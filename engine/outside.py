@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from engine.settings import MqttPlace
 
 log = structlog.get_logger()
-KEPT = 10_000
 
 
 class DeadLetters:

@@ -6,14 +6,16 @@
 The plan knows nothing of Bytewax: the harness of flow tests runs the same one.
 """
 
+from graphlib import TopologicalSorter
 from typing import Any
 
 import msgspec
 
-from engine.codegen import Stage
 from engine.component import Stateful
 from engine.flow import Flow, Node
 from engine.keyed import SHARDS, Clock, Gate, Mark, Shard
+from engine.node_faults import explainer
+from engine.stage import Stage
 
 SOURCES = "sources"
 
@@ -76,7 +78,9 @@ class Run:
     def shard(self, keyed: KeyedPlan, shard: str, snapshot: bytes | None) -> Shard:
         """Make one shard of a keyed node, from its snapshot where there is one."""
         name = keyed.node.name
-        made = Shard(name, keyed.node.component, keyed.wired, shard, self.clock, self.gates[name])  # type: ignore[arg-type]
+        made = Shard(
+            name, keyed.node.component, keyed.wired, shard, self.clock, self.gates[name], explainer(keyed.node),  # type: ignore[arg-type]
+        )  # fmt: skip
         if snapshot is not None:
             made.restore(snapshot)
         return made
@@ -101,13 +105,12 @@ def _wire(name: str, output: str) -> str:
 
 def _ordered(stages: dict[str, Stage]) -> list[str]:
     """Return the keyed nodes so that each comes after the stages that feed it."""
-    done: list[str] = []
-
-    def visit(stage: Stage) -> None:
+    upstream: dict[str, list[str]] = {name: [] for name in stages}
+    for stage in stages.values():
         for name in stage.keyed:
-            if name not in done:
-                visit(stages[name])
-                done.insert(0, name)
-
-    visit(stages[SOURCES])
-    return done
+            upstream[name].append(stage.name)
+    fed = {SOURCES}
+    order = [name for name in TopologicalSorter(upstream).static_order() if name != SOURCES]
+    for name in order:
+        fed |= {name} if fed.intersection(upstream[name]) else set()
+    return [name for name in order if name in fed]

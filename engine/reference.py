@@ -8,6 +8,7 @@ import msgspec
 from pydantic_core import PydanticUndefined
 
 from engine.component import Component, Example
+from engine.quantities import duration_text
 
 
 def summary(cls: type[Component]) -> str:
@@ -35,12 +36,14 @@ def _options(cls: type[Component]) -> Iterator[str]:
     for name, field in cls.model_fields.items():
         shown = field.alias or name
         kind = _type(schema.get(shown, {})).replace("|", "\\|")
-        default = "required" if field.is_required() else f"`{_default(field.get_default(call_default_factory=True))}`"
+        default = "required" if field.is_required() else f"`{_default(field.get_default(call_default_factory=True), kind)}`"
         about = (field.description or "").replace("\n", " ").replace("|", "\\|")
         yield f"| `{shown}` | {kind} | {default} | {about} |"
 
 
-def _default(value: Any) -> str:
+def _default(value: Any, kind: str) -> str:
+    if kind == "duration" and value:
+        return duration_text(value)
     if value is PydanticUndefined:
         return ""
     return msgspec.json.encode(value, enc_hook=str).decode()
@@ -48,7 +51,7 @@ def _default(value: Any) -> str:
 
 def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        return " \\| ".join(f"`{value}`" for value in schema["enum"])
+        return " | ".join(f"`{value}`" for value in schema["enum"])
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_type(part) for part in schema["anyOf"] if part.get("type") != "null"))
     title = schema.get("title", "")

@@ -1,9 +1,12 @@
 """What the environment says: one place for every `MILLSTREAM_…` variable."""
 
+import fcntl
 import ipaddress
 import os
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +15,6 @@ from pydantic import SecretStr
 
 from engine.errors import EnvironmentFault
 from engine.mqtt_address import MqttAddress
-
 
 SECRET_LENGTH = 32
 
@@ -26,7 +28,7 @@ class MqttPlace(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The settings of one installation; `broker_port` is None where an outside broker is used."""
+    """The settings of one installation; `mqtt_url` is None where the embedded broker is used."""
 
     host: str
     port: int
@@ -60,6 +62,15 @@ class Settings(msgspec.Struct, frozen=True):
     def token_key(self) -> str:
         """Return the key that tokens are signed with: given, or made once and kept in the data folder."""
         return self.secret.get_secret_value() if self.secret else kept_secret(self.data / "secret")
+
+    def prepare(self) -> None:
+        """Make the data folder; raises EnvironmentFault when nothing can be written there."""
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as fault:
+            raise EnvironmentFault(f"MILLSTREAM_DATA: a folder to write to; {self.data}: {fault.strerror}") from None
+        if not os.access(self.data, os.W_OK | os.X_OK):
+            raise EnvironmentFault(f"MILLSTREAM_DATA: a folder to write to; {self.data}: Permission denied")
 
     def flow_folder(self, flow: str) -> Path:
         """Return the folder of one flow's inbox, recovery store and dead letters."""
@@ -96,14 +107,41 @@ def _secret(environment: Mapping[str, str], name: str) -> SecretStr | None:
 
 
 def kept_secret(path: Path) -> str:
-    """Return the random text that a file holds; made once, mode 0600."""
+    """Return the random text that a file holds; made once, whole or not at all, mode 0600."""
+    if not path.exists():
+        _make_secret(path)
+    text = path.read_text().strip()
+    if not text:
+        raise EnvironmentFault(f"{path}: a key; the file is empty. Remove it, then a new one is made")
+    return text
+
+
+def _make_secret(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
         file.flush()
         os.fsync(file.fileno())
-    return path.read_text().strip()
+    with suppress(FileExistsError):  # another process was first: its text counts
+        os.link(part, path)
+    part.unlink()
+
+
+def lock(path: Path, fault: str, patience: float = 0.0) -> int:
+    """Return a descriptor that holds the lock of a file until it is closed.
+
+    Raises EnvironmentFault with the text `fault` when another process holds it for more than `patience` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                raise EnvironmentFault(fault) from None
+        time.sleep(0.05)

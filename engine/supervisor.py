@@ -2,18 +2,21 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import structlog
 
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
+FIRST_WAIT, LONGEST_WAIT = 0.2, 15.0
 CRASHES, CRASH_TIME = 6, 120.0
-STOP_TIME = 12.0
-TAIL = 30
+ENVIRONMENT = 3
+STOP_TIME, LAST_WORDS = 12.0, 1.0
+TAIL, LONGEST_LINE = 30, 1 << 20
 State = Literal["starting", "running", "restarting", "parked", "stopping", "stopped"]
 log = structlog.get_logger()
 
@@ -33,7 +36,7 @@ class Process:
         self._crashes: deque[float] = deque(maxlen=CRASHES)
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._process: asyncio.subprocess.Process | None = None
-        self._wanted = False
+        self._relay: asyncio.Task[None] | None = None
 
     def ready(self, is_ready: bool) -> None:
         """Say whether the process works."""
@@ -43,47 +46,58 @@ class Process:
             self._set("starting")
 
     async def run(self) -> None:
-        """Keep the process alive until cancelled; then stop it."""
-        self._wanted = True
+        """Keep the process alive until it is parked, or until cancelled; then stop it."""
         wait = FIRST_WAIT
         try:
-            while self._wanted:
+            while True:
                 self._set("restarting" if self.restarts else "starting")
                 began = time.monotonic()
-                code = await self._once()
-                self._crashed(code)
+                self._crashed(await self._once())
                 if self.state == "parked":
                     return
-                wait = FIRST_WAIT if time.monotonic() - began > CRASH_TIME else min(wait * 2, LONGEST_WAIT)
-                await asyncio.sleep(wait / 2)
+                wait = FIRST_WAIT if time.monotonic() - began > CRASH_TIME else wait
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
         finally:
             await self.stop()
 
     async def _once(self) -> int:
+        """Run the process and return its exit code; a child of its own that holds its stderr open is not waited for."""
         self._tail.clear()
         self._process = await asyncio.create_subprocess_exec(
             *self.command,
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
         self.pid = self._process.pid
-        stderr = self._process.stderr
-        if stderr is None:
-            raise RuntimeError("a process without stderr")
-        while line := await stderr.readline():
+        self._relay = asyncio.create_task(self._pass_on(self._process))
+        code = await self._process.wait()
+        await asyncio.wait([self._relay], timeout=LAST_WORDS)
+        return code
+
+    async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
+        """Show what the process logs, with its name before each line."""
+        while process.stderr is not None:
+            try:
+                line = await process.stderr.readline()
+            except ValueError:
+                line = b"(a line that is too long)\n"
+            if not line:
+                return
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - a child's log line goes on as it is
-        return await self._process.wait()
+            with suppress(OSError):  # nobody reads our stderr any more: the process goes on
+                print(f"{self.name}: {text}", file=sys.stderr, flush=True)  # noqa: T201 - it is a log line already
 
     def _crashed(self, code: int) -> None:
         now = time.monotonic()
         self._crashes.append(now)
         self.restarts += 1
         self.last_error = self._reason(code)
-        parked = code == 3 or (len(self._crashes) == CRASHES and now - self._crashes[0] < CRASH_TIME)
+        parked = code == ENVIRONMENT or (len(self._crashes) == CRASHES and now - self._crashes[0] < CRASH_TIME)
         if parked:
             log.error("parked", process=self.name, reason=self.last_error, exit_code=code)
         else:
@@ -91,24 +105,35 @@ class Process:
         self._set("parked" if parked else "restarting")
 
     def _reason(self, code: int) -> str:
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
         last = next((line for line in reversed(self._tail) if line.strip()), "")
-        return last or (f"ended by signal {-code}" if code < 0 else f"ended with code {code}")
+        return last.removeprefix("millstream: ") or f"ended with code {code}"
 
     async def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL when it takes too long."""
-        self._wanted = False
-        process = self._process
+        process, relay = self._process, self._relay
         if process is not None and process.returncode is None:
             self._set("stopping")
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), STOP_TIME)
             except TimeoutError:
                 log.error("killed: it did not stop in time", process=self.name, seconds=STOP_TIME)
-                process.kill()
+                self.kill()
                 await process.wait()
+        if relay is not None:
+            await asyncio.wait([relay], timeout=LAST_WORDS)
+            relay.cancel()
         if self.state != "parked":
             self._set("stopped")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     def _set(self, state: State) -> None:
         if state != self.state:

@@ -3,12 +3,10 @@
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from sqlalchemy.dialects.mysql import BINARY, DOUBLE, LONGBLOB
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,6 +15,9 @@ from engine.database import transaction
 from engine.errors import EnvironmentFault, EventFault, SpecProblem, Unavailable, did_you_mean
 from engine.rows import UtcTime
 from engine.table import VIEWS, Column, Table
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
 
 __all__ = ["Column", "Table", "check_tables", "create", "highest", "resolved", "to_sqlalchemy"]
 
@@ -197,12 +198,18 @@ def _complete(connection: Connection, table: sa.Table, inspector: sa.Inspector) 
     for column in table.columns:
         if column.name.lower() in found:
             _compare(column, found[column.name.lower()]["type"], connection.dialect)
-    operations = Operations(MigrationContext.configure(connection))
-    for column in table.columns:
-        if column.name.lower() not in found:
-            _add_column(operations, table, column)
-            yield f"column {table.name}.{column.name}"
+    missing = [column for column in table.columns if column.name.lower() not in found]
+    for column in missing:
+        _add_column(_operations(connection), table, column)
+        yield f"column {table.name}.{column.name}"
     yield from _add_indexes(connection, table, inspector)
+
+
+def _operations(connection: Connection) -> "Operations":
+    from alembic.migration import MigrationContext  # a quarter of a second that most starts need not spend
+    from alembic.operations import Operations
+
+    return Operations(MigrationContext.configure(connection))
 
 
 def _compare(column: sa.Column[Any], found: sa.types.TypeEngine[Any], dialect: Dialect) -> None:
@@ -221,7 +228,7 @@ def _normal(kind: str, dialect: Dialect) -> str:
     return re.sub(r"^(BIGINT|INTEGER|INT)\(\d+\)", r"\1", kind)
 
 
-def _add_column(operations: Operations, table: sa.Table, column: sa.Column[Any]) -> None:
+def _add_column(operations: "Operations", table: sa.Table, column: sa.Column[Any]) -> None:
     if column.primary_key:
         raise EnvironmentFault(f"table {table.name}, column {column.name}: expected a serial; found none")
     bare: sa.Column[Any] = sa.Column(column.name, column.type, nullable=True)

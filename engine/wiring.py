@@ -1,12 +1,18 @@
-"""Check what no node can see alone: wires, cycles, outputs, and that every name means something."""
+"""Check what no node can see alone: wires, cycles, outputs, paths, and that every name means something."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from engine.component import Problem, RoutedSource
 from engine.document import Where
-from engine.errors import did_you_mean
-from engine.flow import Flow, Node
+from engine.errors import SpecProblem
+from engine.flow import Flow, Input, Node
+from engine.registry import SECTIONS
 
 ERRORS = "errors"
+LOOSE = {"unknown-node", "unknown-section", "from", "node-name", "section"}
+SHOWN = 10
 
 
 def outputs(node: Node) -> list[str]:
@@ -16,146 +22,207 @@ def outputs(node: Node) -> list[str]:
 
 def check_wiring(flow: Flow) -> None:
     """Add a finding for each wire that leads nowhere and each name that means nothing."""
+    names = [node.name for node in flow.nodes.values() if node.section != "sinks" and "/" not in node.name]
     for node in flow.nodes.values():
-        _check_inputs(flow, node)
+        _check_inputs(flow, _base(node), node.inputs, names)
         _check_component(flow, node)
+    for section, name, spec in _unread(flow):
+        _check_inputs(flow, (section, name), [Input.parse(wire) for wire in _wires(spec)], names)
     for cycle in _cycles(flow):
-        flow.document.find(
-            "cycle",
-            _place(flow.nodes[cycle[0]], "from"),
-            f"no cycle; got {' → '.join([*cycle, cycle[0]])}",
-            node=cycle[0],
-        )
+        _find_cycle(flow, cycle)
+    _check_routes(flow)
+    _check_specs(flow)
     _check_use(flow)
     _check_tests(flow)
-    for problem_name, problems in (("queries", _query_problems(flow)), ("channels", _channel_problems(flow))):
-        for name, where, message, hint in problems:
-            flow.document.find(
-                problem_name.rstrip("s").replace("querie", "query"),
-                (problem_name, name, *where),
-                message,
-                option=".".join(map(str, (name, *where))),
-                hint=hint,
-            )
 
 
-def _place(node: Node, *path: str | int) -> Where:
+def _place(flow: Flow, node: Node, *path: str | int) -> Where:
+    """Return where an option of a node is; the last of a node's steps has the node's name."""
     base, _, step = node.name.partition("/")
-    return (node.section, base, *(("steps", int(step) - 1) if step else ()), *path)
+    steps: Where = (node.section, base, "steps")
+    if not flow.document.has(steps):
+        return (node.section, base, *path)
+    last = len(flow.document.said(steps)) - 1
+    return (*steps, int(step) - 1 if step else last, *path)
 
 
-def _check_inputs(flow: Flow, node: Node) -> None:
-    for wire in node.inputs:
-        if wire.node in flow.unread:
+def _check_inputs(flow: Flow, base: Where, inputs: Sequence[Input], names: list[str]) -> None:
+    node = str(base[1])
+    for number, wire in enumerate(inputs):
+        where = (*base, "from", number)
+        if wire.node.partition("/")[0] in flow.unread or ("/" in wire.node and wire.node not in flow.nodes):
             continue
         source = flow.nodes.get(wire.node)
         if source is None or source.section == "sinks":
-            known = [other.name for other in flow.nodes.values() if other.section != "sinks" and other is not node]
             why = f"a source or operator; '{wire.node}' is a sink" if source else f"a node; got '{wire.node}'"
-            flow.document.find(
-                "unknown-node",
-                _place(node, "from"),
-                why,
-                node=node.name,
-                option="from",
-                hint=did_you_mean(wire.node, known),
-            )
+            hint = "" if source else flow.document.guess(wire.node, [name for name in names if name != node])
+            flow.document.find("unknown-node", where, why, node=node, option="from", hint=hint)
         elif wire.output and wire.output not in outputs(source):
             known = outputs(source)
             message = f"an output of '{wire.node}' ({', '.join(known)}); got '{wire.output}'"
-            flow.document.find(
-                "unknown-output",
-                _place(node, "from"),
-                message,
-                node=node.name,
-                option="from",
-                hint=did_you_mean(wire.output, known),
-            )
+            hint = flow.document.guess(wire.output, known)
+            flow.document.find("unknown-output", where, message, node=node, option="from", hint=hint)
+        if wire in inputs[:number]:
+            message = f"each input once; got '{wire}' again"
+            flow.document.find("from", where, message, node=node, option="from")
 
 
 def _check_component(flow: Flow, node: Node) -> None:
+    """Tell what a component finds; what one finds that comes with another node is told at that node, once."""
+    by = flow.nodes.get(node.inputs[0].node) if node.inputs and not flow.document.has(_base(node)) else None
     for problem in node.component.check(flow, node):
-        path = (int(part) if part.isdigit() else part for part in problem.option.split("."))
-        flow.document.find(
-            problem.code,
-            _place(node, node.kind, *path),
-            problem.message,
-            node=node.name,
-            option=problem.option,
-            hint=problem.hint,
-        )
+        told = by or node
+        where = _place(flow, told, told.kind, *_steps(problem.option))
+        place = flow.document.at(where)
+        seen = {(finding.line, finding.column) for finding in flow.document.findings} if by else set()
+        if place not in seen and not flow.document.follows(where):
+            _tell(flow, told, where, problem)
+
+
+def _tell(flow: Flow, node: Node, where: Where, problem: Problem) -> None:
+    hint = problem.hint or flow.document.near(where)
+    flow.document.find(problem.code, where, problem.message, node=node.name, option=problem.option, hint=hint)
+
+
+def _base(node: Node) -> Where:
+    return (node.section, node.name.partition("/")[0])
+
+
+def _steps(option: str) -> Iterable[str | int]:
+    return (int(part) if part.isdecimal() else part for part in option.split("."))
 
 
 def _cycles(flow: Flow) -> Iterator[list[str]]:
-    """Yield each cycle once, as the names along it."""
+    """Yield cycles as the names along them, in the direction of the events; a node is in one of them at most."""
     done: set[str] = set()
     for start in flow.nodes:
-        path: list[str] = []
-        found = _walk(flow, start, path, done)
+        found = _walk(flow, start, done) if start not in done else None
         if found:
-            yield found
+            yield [found[0], *found[:0:-1]]
 
 
-def _walk(flow: Flow, name: str, path: list[str], done: set[str]) -> list[str] | None:
-    if name in path:
-        return path[path.index(name) :]
-    if name in done or name not in flow.nodes:
-        return None
-    path.append(name)
-    for wire in flow.nodes[name].inputs:
-        found = _walk(flow, wire.node, path, done)
-        if found:
-            done.update(path)
-            return found
-    path.pop()
-    done.add(name)
+def _walk(flow: Flow, start: str, done: set[str]) -> list[str] | None:
+    """Return the cycle that is found against the direction of the wires; all that was walked is done."""
+    path = {start: None}
+    ways = [iter(flow.nodes[start].inputs)]
+    while ways:
+        wire = next(ways[-1], None)
+        if wire is None:
+            ways.pop()
+            done.add(path.popitem()[0])
+        elif wire.node in path:
+            names = list(path)
+            done.update(names)
+            return names[names.index(wire.node) :]
+        elif wire.node in flow.nodes and wire.node not in done:
+            path[wire.node] = None
+            ways.append(iter(flow.nodes[wire.node].inputs))
     return None
 
 
+def _find_cycle(flow: Flow, cycle: list[str]) -> None:
+    names = [*cycle, cycle[0]]
+    way = names if len(names) <= SHOWN else [*names[: SHOWN - 2], "…", names[-1]]
+    where = (*_base(flow.nodes[cycle[0]]), "from")
+    flow.document.find("cycle", where, f"no cycle; got {' → '.join(way)}", node=cycle[0], option="from")
+
+
+def _shape(path: str) -> str:
+    return re.sub(r"\{\w*\}", "{}", path)
+
+
+def _check_routes(flow: Flow) -> None:
+    """Find sources that would be served at one path."""
+    routes: dict[tuple[str, str], Node] = {}
+    for node in flow.section("sources"):
+        if isinstance(node.component, RoutedSource):
+            method, path, _ = node.component.route()
+            first = routes.setdefault((method, _shape(path)), node)
+            if first is not node:
+                message = f"a path of its own; {method} {path} is the source '{first.name}'"
+                option = method.lower()
+                where = _place(flow, node, node.kind, option)
+                flow.document.find("path-taken", where, message, node=node.name, option=option)
+
+
+def _check_specs(flow: Flow) -> None:
+    """Find what is wrong with channels and queries in this flow."""
+    unread = any("channel" in spec for _, _, spec in _unread(flow))
+    events = ("on_connect", "channel") if unread else ()
+    for section, code, specs in (("channels", "channel", flow.channels), ("queries", "query", flow.queries)):
+        for name, spec in specs.items():
+            for problem in spec.check(flow):
+                if problem.where[:1] not in [(option,) for option in events]:
+                    _find_problem(flow, section, code, name, problem)
+    for name, problem in _shared_paths(flow):
+        _find_problem(flow, "queries", "query", name, problem)
+
+
+def _find_problem(flow: Flow, section: str, code: str, name: str, problem: SpecProblem) -> None:
+    where, option = (section, name, *problem.where), ".".join(map(str, (name, *problem.where)))
+    if not flow.document.follows(where):
+        hint = problem.hint or flow.document.near(where)
+        flow.document.find(code, where, problem.message, option=option, hint=hint)
+
+
+def _shared_paths(flow: Flow) -> Iterator[tuple[str, SpecProblem]]:
+    routes: dict[tuple[str, str], str] = {}
+    for name, query in flow.queries.items():
+        first = routes.setdefault((query.method, _shape(query.path)), name)
+        if first != name:
+            message = f"a path of its own; {query.method.upper()} {query.path} is the query '{first}'"
+            yield name, SpecProblem((query.method,), message)
+
+
 def _check_use(flow: Flow) -> None:
-    if not flow.section("sources") and not flow.document.findings:
-        flow.document.find("no-source", (), "at least one source")
+    """Find what nothing comes into and what nothing takes from, once every wire leads somewhere."""
+    if any(finding.code in LOOSE for finding in flow.document.findings):
+        return
+    if not flow.document.value.get("sources") and not flow.document.findings:
+        flow.document.find("no-source", ("sources",), "at least one source; got none")
     used = {wire.node for node in flow.nodes.values() for wire in node.inputs}
+    used |= {Input.parse(wire).node for _, _, spec in _unread(flow) for wire in _wires(spec)}
     for node in flow.nodes.values():
-        if node.section != "sinks" and node.name not in used and not flow.document.findings:
-            flow.document.find("unused", _place(node), "a node that takes from it; nothing does", node=node.name)
+        if node.section != "sinks" and node.name not in used and "/" not in node.name:
+            message = "a node that takes from it; there is none"
+            flow.document.find("unused", _base(node), message, node=node.name)
+
+
+def _unread(flow: Flow) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the nodes that could not be read, as they stand in the file."""
+    for section in SECTIONS:
+        specs = flow.document.value.get(section)
+        for name, spec in specs.items() if isinstance(specs, dict) else ():
+            if name in flow.unread and isinstance(spec, dict):
+                yield section, name, spec
+
+
+def _wires(spec: dict[str, Any]) -> list[str]:
+    wires = spec.get("from")
+    return [wire for wire in (wires if isinstance(wires, list) else [wires]) if isinstance(wire, str)]
 
 
 def _check_tests(flow: Flow) -> None:
-    names = [*flow.nodes, *flow.unread]
+    sources = [node.name for node in flow.section("sources")]
     for index, test in enumerate(flow.tests):
         for number, send in enumerate(test.send):
-            sources = [node.name for node in flow.section("sources")]
             if send.to not in sources and send.to not in flow.unread:
-                flow.document.find(
-                    "test",
-                    ("tests", index, "send", number),
-                    f"a source; got '{send.to}'",
-                    option="to",
-                    hint=did_you_mean(send.to, sources),
-                )
+                where = ("tests", index, "send", number, "to")
+                hint = flow.document.guess(send.to, sources)
+                option = ".".join(map(str, where))
+                flow.document.find("test", where, f"a source; got '{send.to}'", option=option, hint=hint)
         for name in test.expect:
-            if name != "deadletters" and name.partition(".")[0] not in names:
-                flow.document.find(
-                    "test",
-                    ("tests", index, "expect", name),
-                    f"a node or deadletters; got '{name}'",
-                    option="expect",
-                    hint=did_you_mean(name, names),
-                )
+            _check_expected(flow, ("tests", index, "expect", name), name)
 
 
-def _query_problems(flow: Flow) -> Iterator[tuple[str, tuple[str | int, ...], str, str]]:
-    routes: dict[tuple[str, str], str] = {}
-    for name, query in flow.queries.items():
-        for problem in query.check(flow):
-            yield name, problem.where, problem.message, problem.hint
-        first = routes.setdefault((query.method, query.path), name)
-        if first != name:
-            yield name, (), f"a path of its own; {query.method.upper()} {query.path} is '{first}' already", ""
-
-
-def _channel_problems(flow: Flow) -> Iterator[tuple[str, tuple[str | int, ...], str, str]]:
-    for name, channel in flow.channels.items():
-        for problem in channel.check(flow):
-            yield name, problem.where, problem.message, problem.hint
+def _check_expected(flow: Flow, where: Where, name: str) -> None:
+    base, dot, output = name.partition(".")
+    node, option = flow.nodes.get(base), ".".join(map(str, where[:3]))
+    if name == "deadletters" or base in flow.unread:
+        return
+    if node is None:
+        hint = flow.document.guess(name, [*flow.nodes, "deadletters"])
+        flow.document.find("test", where, f"a node or deadletters; got '{name}'", option=option, hint=hint)
+    elif dot and output not in outputs(node):
+        message = f"an output of '{base}' ({', '.join(outputs(node))}); got '{output}'"
+        flow.document.find("test", where, message, option=option, hint=flow.document.guess(output, outputs(node)))

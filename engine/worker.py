@@ -5,15 +5,13 @@ wake-ups ──▶ feed ──▶ stages and keyed nodes ──▶ outlet ──
 """
 
 import asyncio
-import fcntl
 import gc
 import os
 import signal
 import threading
-import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,7 +25,7 @@ from engine.component import Sink
 from engine.database import open_database
 from engine.dead_letters import DeadLetterStore
 from engine.deployed import load_deployed
-from engine.errors import EnvironmentFault
+from engine.errors import EnvironmentFault, MillstreamError
 from engine.feed import Feed, Position
 from engine.flow import Flow, Node
 from engine.frames import Report
@@ -37,11 +35,13 @@ from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 from engine.outside import DeadLetters, Outside
 from engine.plan import Plan, Run
-from engine.settings import Settings
+from engine.settings import Settings, lock
 from engine.tables import to_sqlalchemy
 
-STOP_PATIENCE = 8.0
+STOP_PATIENCE, CLOSE_PATIENCE = 8.0, 2.0
+LOCK_PATIENCE = 15.0
 EPOCH = timedelta(seconds=0.5)
+NOT_WRITTEN = EnvironmentFault("not all was written before the stop; it is processed again at the next start")
 log = structlog.get_logger()
 
 
@@ -51,7 +51,8 @@ class Worker:
     def __init__(self, settings: Settings, name: str, token: str) -> None:
         self.settings, self.name = settings, name
         self.folder = settings.flow_folder(name)
-        self._lock = _locked(self.folder / "worker.lock")
+        fault = f"{self.folder}: another worker of this flow is still running"
+        self._lock = lock(self.folder / "worker.lock", fault, LOCK_PATIENCE)
         self.flow, record = load_deployed(settings, name)
         self.plan = Plan(self.flow)
         self.life = Run(self.plan)
@@ -62,8 +63,7 @@ class Worker:
         openers[DEAD] = self.letters.open
         self.outlet = Outlet(openers, self.letters.drop)
         self.feed: Feed | None = None
-        self._stopping = threading.Event()
-        self._stop_at: float | None = None
+        self._stopping = False
         self._io = _IoThread()
 
     def run(self) -> None:
@@ -73,12 +73,22 @@ class Worker:
         outside = self._io.call(self._outside())
         self.outlet.start(self._io.loop, outside)
         self._io.spawn(self._report())
-        source = FeedSource(self._feed, self._stopping.is_set)
-        sink = OutletSink(self.outlet, self._patience, self._push_kept)
+        source = FeedSource(self._feed, lambda: self._stopping)
+        sink = OutletSink(self.outlet, self._push_kept)
         gc.freeze()
         gc.disable()
-        execute(dataflow(self.life, source, sink), self.folder / "recovery", EPOCH)
-        self._io.stop()
+        try:
+            execute(dataflow(self.life, source, sink), self.folder / "recovery", EPOCH)
+        except Exception as fault:
+            cause = _cause(fault)
+            raise cause from cause.__cause__
+        finally:
+            with suppress(TimeoutError):
+                self._io.call(self._close(outside), CLOSE_PATIENCE)
+
+    async def _close(self, outside: Outside) -> None:
+        await self.outlet.close()
+        await outside.database.dispose()
 
     async def _outside(self) -> Outside:
         database = open_database(self.settings.database)
@@ -117,12 +127,9 @@ class Worker:
             self._io.spawn(self.link.push(kept))
 
     def _stop(self, _number: int, _frame: object) -> None:
-        self._stop_at = time.monotonic() + STOP_PATIENCE
-        self._stopping.set()
-        self._wake(0, 0)
-
-    def _patience(self) -> float | None:
-        return None if self._stop_at is None else self._stop_at - time.monotonic()
+        """Stop at the next batch; takes no lock, since a signal comes anywhere."""
+        self._stopping = True
+        self._io.loop.call_soon_threadsafe(self._io.loop.call_later, STOP_PATIENCE, self.outlet.give_up, NOT_WRITTEN)
 
     async def _report(self) -> None:
         """Tell the gateway once a second what the nodes have done, when it changed."""
@@ -174,15 +181,11 @@ def _opener(node: Node) -> Opener:
     return lambda outside: component.open(node, outside)
 
 
-def _locked(path: Path) -> int:
-    """Take the lock of a flow's folder: two processes on one recovery store would ruin it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise EnvironmentFault(f"{path}: another worker of this flow is running") from None
-    return descriptor
+def _cause(fault: BaseException) -> BaseException:
+    """Return what went wrong in our code under the exceptions that Bytewax puts around it."""
+    while type(fault).__module__.startswith("bytewax") and fault.__cause__ is not None:
+        fault = fault.__cause__
+    return fault
 
 
 class _IoThread:
@@ -200,12 +203,11 @@ class _IoThread:
         """Run a coroutine there in the background."""
         asyncio.run_coroutine_threadsafe(coroutine, self.loop).add_done_callback(_ended)
 
-    def stop(self) -> None:
-        """End the loop."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
 
 def _ended(future: Any) -> None:
-    if not future.cancelled() and future.exception() is not None:
-        log.error("worker fails", reason=str(future.exception()), exc_info=future.exception())
-        os._exit(70)
+    if future.cancelled() or future.exception() is None:
+        return
+    fault = future.exception()
+    known = isinstance(fault, MillstreamError)
+    log.error("worker fails", reason=str(fault) or type(fault).__name__, exc_info=None if known else fault)
+    os._exit(fault.exit_code if isinstance(fault, MillstreamError) else 70)

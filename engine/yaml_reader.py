@@ -4,6 +4,8 @@ Events are read one by one, so that no nesting and no alias of a hostile file ta
 """
 
 from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,6 +27,22 @@ _SAID = {
 
 class _TooDeep(Exception):
     """The file is nested so deep that reading it further makes no sense."""
+
+
+def read(path: Path) -> Document:
+    """Read a flow file; whatever is wrong with it as YAML stands in `findings`."""
+    document = Document(str(path))
+    try:
+        blob = path.read_bytes()
+    except OSError as fault:
+        document.find("file", (), f"a readable file; {fault.strerror or fault}")
+        return document
+    return parse(blob, document)
+
+
+def parse(blob: bytes, document: Document) -> Document:
+    """Fill a document from bytes."""
+    return YamlReader(document).read(blob)
 
 
 class YamlReader:
@@ -61,7 +79,8 @@ class YamlReader:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if self.document.has(()):
-                    self._find("yaml", event.start_mark.line, 0, "one document a file; got a second one after '---'")
+                    line = getattr(event.start_mark, "line", 0)
+                    self._find("yaml", line, 0, "one document a file; got a second one after '---'")
                     self.document.value = None
                     return
                 self.document.value = self._value(next(self._events), ())
@@ -90,6 +109,7 @@ class YamlReader:
         if len(where) > MAX_DEPTH:
             self.document.find("depth", where, f"at most {MAX_DEPTH} levels of nesting")
             raise _TooDeep
+        self.document.mark_text(where, start.line, start.column, None)
         if isinstance(event, yaml.AliasEvent):
             return self._lost("alias", where, f"no anchors and aliases; got *{event.anchor}", "write the part out")
         if isinstance(event, yaml.ScalarEvent):
@@ -99,9 +119,11 @@ class YamlReader:
             return self._lost("yaml-surprise", where, f"no tag; got {_tag(event.tag)}")
         return value
 
-    def _lost(self, code: str, where: Where, message: str, hint: str = "") -> None:
-        self.document.find(code, where, message, hint=hint)
+    def _lost(self, code: str, where: Where, message: str, hint: str = "") -> Any:
+        """Tell what is wrong with a value and give None in its place."""
+        self.document.find(code, where, message, hint=hint, offset=0)
         self.document.lose(where)
+        return None
 
     def _list(self, where: Where) -> list[Any]:
         found: list[Any] = []
@@ -140,10 +162,11 @@ class YamlReader:
             return None
         kind = self._kind(event)
         if kind == "merge":
-            self._lost("alias", where, "no merge keys; got <<", "write the part out")
+            self.document.find("alias", at, "no merge keys; got <<", hint="write the part out")
+            self.document.lose(where)
         elif kind not in ("str", "int"):
-            hint = f'write "{event.value}"' if event.value else ""
-            self.document.find("yaml-surprise", at, f"a key that YAML reads as text; got {event.value or 'none'}", hint=hint)
+            hint, message = f'write "{event.value}"', f"a key that YAML reads as text; got {event.value or 'none'}"
+            self.document.find("yaml-surprise", at, message, hint=hint if event.value else "")
         else:
             return str(event.value)
         return None
@@ -152,7 +175,7 @@ class YamlReader:
         """Return what YAML takes a scalar for: str, int, bool, … or a tag."""
         tag = event.tag
         if tag is None or tag == "!":
-            tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
+            tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
         return str(tag).removeprefix(_PLAIN)
 
     def _scalar(self, event: Any, where: Where) -> Any:
@@ -176,13 +199,15 @@ class YamlReader:
             return self._lost("yaml-surprise", where, message, f'write "{text}"')
         return self._number(text, kind, where)
 
-    def _number(self, text: str, kind: str, where: Where) -> int | float | None:
+    def _number(self, text: str, kind: str, where: Where) -> Any:
         digits = text.lstrip("+-")
         hint = f'write "{text}" if text is meant'
         if digits.lstrip("0123456789.eE+-") or (kind == "int" and len(digits) > 1 and digits[0] == "0"):
             return self._lost("yaml-surprise", where, f"a decimal number in digits; got {text[:40]}", hint)
         if kind == "int" and (len(digits) > 19 or not -LARGEST <= int(text) < LARGEST):
             return self._lost("yaml-surprise", where, f"a number of at most 64 bits; got {text[:40]}", hint)
+        if kind == "float" and not isfinite(float(text)):
+            return self._lost("yaml-surprise", where, f"a finite number; got {text[:40]}", hint)
         return int(text) if kind == "int" else float(text)
 
 

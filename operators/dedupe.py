@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from pydantic import Field
 
 from engine.api import Duration, Emit, Event, Example, Expression, Stateful, component
 
@@ -14,9 +15,9 @@ class Dedupe(Stateful[dict[str, int]]):
 
     by: Expression | None = None
     """What makes two events the same; default: all their fields."""
-    within: Duration = 600_000_000
+    within: Duration = Field(600_000_000, gt=0)
     """How long (arrival time) an event is remembered since it was last let through."""
-    most: int = 100_000
+    most: int = Field(100_000, ge=1)
     """How many are remembered a key; the oldest are forgotten first."""
 
     state_type = dict[str, int]
@@ -53,7 +54,7 @@ class Dedupe(Stateful[dict[str, int]]):
 
     def due(self, state: dict[str, int]) -> int | None:
         """Return when the last one can be forgotten."""
-        return max(state.values(), default=0) + self.within if state else None
+        return next(reversed(state.values())) + self.within if state else None
 
     def on_time(self, state: dict[str, int], key: str, now: int, emit: Emit) -> dict[str, int] | None:
         """Forget the key."""

@@ -75,7 +75,7 @@ class Group(Stateful[int]):
             state = self.first if state is None else state + 1
             row = {"id": state, self.as_: state, "created_at": moment(event.time), "implicit": not opens}
             opened = Event(
-                derived_id("group", f"{event.key}/{self.as_}", event.id),
+                derived_id(emit.node, event.key, event.id),
                 event.time,
                 event.key,
                 event.source,

@@ -34,7 +34,7 @@ class Number(Stateful[int]):
             message = f"a table of this flow; got '{self.table}'"
             yield Problem("unknown-table", "table", message, did_you_mean(self.table, flow.tables))
         if node.key is not None:
-            yield Problem("option-value", "as", "no key: numbers are counted over all events")
+            yield Problem("option-value", "", "a node without `key`: numbers are counted over all events; got a key")
 
     def deployed(self, place: Place) -> Component:
         """Go on above the ids that the table had when the flow was first deployed."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from engine.api import (
@@ -64,7 +65,9 @@ class Python(Stateless):
             tree = ast.parse(self._source())
         except OSError as fault:
             yield Problem("python", option, f"a readable file; {fault.strerror}: {self.file}")
-        except (SyntaxError, ValueError) as fault:
+        except SyntaxError as fault:
+            yield Problem("python", option, f"Python; {fault.msg} in line {fault.lineno}")
+        except ValueError as fault:
             yield Problem("python", option, f"Python; {fault}")
         else:
             names = [item.name for item in tree.body if isinstance(item, ast.FunctionDef)]
@@ -87,14 +90,22 @@ class Python(Stateless):
         return getattr(module, self.function)  # type: ignore[no-any-return]
 
     def apply(self, event: Event, emit: Emit) -> None:
-        """Call the function with a copy of the data."""
-        found = self._call(dict(event.data))
+        """Call the function with a copy of the data; what comes out must be data as JSON has them, and times."""
+        try:
+            found = self._call(_copied(event.data))
+        except SystemExit as fault:
+            raise EventFault(f"{self.function}: a value; it left the program ({fault})") from None
         several = isinstance(found, list)
         for index, data in enumerate(found if several else [found]):
             if data is None:
                 continue
             if not isinstance(data, dict):
                 raise EventFault(f"{self.function}: a dict, a list of dicts or None; got {type(data).__name__}")
-            made = event.derive(data)
-            made.id = derived_id(self.function, event.id.hex(), index) if several else event.id
+            made = event.derive(_copied(data))
+            made.id = derived_id(emit.node, event.id.hex(), index) if several else event.id
             emit(made)
+
+
+def _copied(data: dict[str, Any]) -> dict[str, Any]:
+    """Return data of their own, down to the last list: branches share theirs."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(data), type=dict[str, Any])

@@ -33,5 +33,5 @@ class Split(Stateless):
             raise EventFault(f"{self.of.text}: a list; got {type(entries).__name__}")
         for index, entry in enumerate(entries):
             made = event.derive({**event.data, self.as_: entry})
-            made.id = derived_id("split", event.id.hex(), index)
+            made.id = derived_id(emit.node, event.id.hex(), index)
             emit(made)

@@ -82,24 +82,22 @@ class Tally(Stateful[Counts]):
             return state
         state.updated = max(state.updated, event.time)
         if event.arrival >= state.emitted + self.every:
-            self._emit(state, event.key, event.arrival, emit)
+            self._emit(state, event.key, event.arrival, event.id, emit)
         else:
             state.dirty = True
         return state
 
     def _count(self, state: Counts, value: Any, event: Event) -> bool:
-        changed = False
-        for name, condition in self.counts.items():
-            if condition(event):
-                state.counts[name] += 1
-                changed = True
+        held = [name for name, condition in self.counts.items() if condition(event)]
+        apart = next((name for name, condition in self.apart.items() if condition(event)), None)
+        for name in held:
+            state.counts[name] += 1
         index = 0 if value == self.good else 1 if value == self.bad else None
         if index is None:
-            return changed
-        for name, condition in self.apart.items():
-            if condition(event):
-                state.apart[name][index] += 1
-                return True
+            return bool(held)
+        if apart is not None:
+            state.apart[apart][index] += 1
+            return True
         state.total[index] += 1
         for field in self.by:
             self._by(state.by[field], event.data.get(field), field, index)
@@ -122,10 +120,10 @@ class Tally(Stateful[Counts]):
 
     def on_time(self, state: Counts, key: str, now: int, emit: Emit) -> Counts:
         """Let the last state out."""
-        self._emit(state, key, now, emit)
+        self._emit(state, key, now, now, emit)
         return state
 
-    def _emit(self, state: Counts, key: str, now: int, emit: Emit) -> None:
+    def _emit(self, state: Counts, key: str, now: int, start: int | bytes, emit: Emit) -> None:
         state.emitted, state.dirty = now, False
         found: dict[str, Any] = self._pair(state.total)
         for field, pairs in state.by.items():
@@ -133,7 +131,7 @@ class Tally(Stateful[Counts]):
         found |= state.counts
         found |= {name: self._pair(pair) for name, pair in state.apart.items()}
         found["updated_at"] = moment(state.updated)
-        emit(Event(derived_id("tally", key, now), state.updated, key, "", "", found, None, now))
+        emit(Event(derived_id(emit.node, key, start), state.updated, key, "", "", found, None, now))
 
     def _pair(self, pair: Pair) -> dict[str, Any]:
         good, bad = pair

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import msgspec
+from pydantic import Field
 
 from engine.api import Duration, Emit, Event, Example, Stateful, component
 
@@ -18,7 +19,7 @@ class Held(msgspec.Struct, array_like=True):
 class Throttle(Stateful[Held]):
     """Let one event a key through in each `every`: the first at once, and with `keep: last` the latest at the end of it."""
 
-    every: Duration
+    every: Duration = Field(gt=0)
     """The time in which one event goes through."""
     keep: Literal["first", "last"] = "first"
     """What goes through: only the first, or the latest too when the time is over."""

@@ -1,15 +1,15 @@
 """`validate`: only what is declared gets through, checked in C."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import re2
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.api import Code, Event, EventFault, Example, Flow, Node, Problem, Stateless, component
+from engine.api import Code, Event, EventFault, Example, Stateless, component
 
 TYPES: dict[str, Any] = {
     "text": str,
@@ -37,9 +37,9 @@ class Rule(BaseModel):
     """What a missing field is set to."""
     case: Literal["upper", "lower", "as_is"] = "as_is"
     """How text is written before it is compared."""
-    min: float | None = None
+    min: float | None = Field(None, allow_inf_nan=False)
     """Least value of a number, least length of a text or list."""
-    max: float | None = None
+    max: float | None = Field(None, allow_inf_nan=False)
     """Greatest value of a number, greatest length of a text or list."""
     one_of: tuple[str | int | float | bool, ...] = ()
     """The values that are allowed, after `case`."""
@@ -49,17 +49,47 @@ class Rule(BaseModel):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
+        options = re2.Options()
+        options.log_errors = False
         try:
-            re2.compile(pattern or "")
+            re2.compile(pattern or "", options)
         except re2.error as fault:
-            raise ValueError(f"a regular expression; {fault}") from None
+            reason = fault.args[0].decode(errors="replace") if fault.args else "it cannot be read"
+            raise ValueError(f"a regular expression ({reason})") from None
         return pattern
 
-    def problem(self, value: Any) -> str | None:
-        """Return what is expected of a value that does not fit, or None."""
+    @model_validator(mode="after")
+    def _sensible(self) -> "Rule":
+        for option, expected in self._contradictions():
+            raise ValueError(f"{option}: {expected}")
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield options that no value could fulfil together with the others."""
+        given = {"pattern": self.pattern is not None, "case": self.case != "as_is"}
+        for option, there in given.items():
+            if there and self.type != "text":
+                yield option, f"only for a field of type text, which is {self.type}"
+        for option, bound in (("min", self.min), ("max", self.max)):
+            if bound is not None and self.type in ("bool", "time"):
+                yield option, f"only for a field with a size, which is {self.type}"
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield "min", f"at most max ({self.max:g})"
+        if any(self._mistyped(value) or self.cased(value) != value for value in self.one_of):
+            yield "one_of", f"values of type {self.type}" + (f" in {self.case} case" if given["case"] else "")
+        if self.default is not None and (expected := self.problem(self.default)):
+            yield "default", f"a value that fits: {expected}"
+
+    def _mistyped(self, value: Any) -> bool:
         try:
             msgspec.convert(value, TYPES[self.type])
         except msgspec.ValidationError:
+            return True
+        return False
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is expected of a value that does not fit, or None."""
+        if self._mistyped(value):
             return self.type
         text = self.cased(value)
         if self.one_of and text not in self.one_of:
@@ -119,14 +149,6 @@ class Validate(Stateless):
         if not isinstance(fields, dict):
             return fields
         return {name: {"type": rule} if isinstance(rule, str) else rule for name, rule in fields.items()}
-
-    def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
-        """Find rules that contradict themselves."""
-        for name, rule in self.fields.items():
-            if rule.pattern is not None and rule.type != "text":
-                yield Problem("option-value", f"{name}.pattern", f"a field of type text; '{name}' is {rule.type}")
-            if rule.min is not None and rule.max is not None and rule.min > rule.max:
-                yield Problem("option-value", f"{name}.min", f"at most max ({rule.max:g}); got {rule.min:g}")
 
     @cached_property
     def payload(self) -> Any:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from engine.api import Duration, Emit, Event, EventFault, Example, Expression, Stateful, component, derived_id, moment
 
 NUMBERS = ("sum", "mean", "min", "max")
+LARGEST = 1 << 63
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class Window(Stateful[Open]):
     The result has the key, `start`, `end` and the computed values; its time is the window's end.
     """
 
-    every: Duration
+    every: Duration = Field(gt=0)
     """How long a window is."""
     by: Literal["arrival", "event"] = "arrival"
     """Which time counts: of arrival, or the event's own."""
@@ -71,11 +72,8 @@ class Window(Stateful[Open]):
                 or (isinstance(spec, dict)) != (does != "count")
                 or (isinstance(spec, dict) and len(spec) != 1)
             ):
-                raise ValueError(
-                    f"compute.{name}: count, or one of {', '.join(NUMBERS)}, first, last with an expression"
-                )
-        if self.every <= 0:
-            raise ValueError("every: longer than nothing")
+                message = f"count, or one of {', '.join(NUMBERS)}, first, last with an expression"
+                raise ValueError(f"compute.{name}: {message}")
         return self
 
     @cached_property
@@ -121,7 +119,7 @@ class Window(Stateful[Open]):
             data |= {m.name: _value(m.does, kept[0], value) for m, value in zip(self.measures, kept[1:], strict=True)}
             emit(
                 Event(
-                    derived_id("window", key, start),
+                    derived_id(emit.node, key, start),
                     end,
                     key,
                     "",
@@ -139,10 +137,10 @@ class Window(Stateful[Open]):
         end = min(state.windows) + self.every
         return end if self.by == "arrival" else state.arrived + self.idle + max(0, end - state.latest + self.lateness)
 
-    def on_time(self, state: Open, key: str, now: int, emit: Emit) -> Open:
-        """Close what the clock has passed."""
+    def on_time(self, state: Open, key: str, now: int, emit: Emit) -> Open | None:
+        """Close what the clock has passed; by arrival nothing can be late then, so the key is forgotten."""
         self._close(state, key, self._watermark(state, now), now, emit)
-        return state
+        return state if self.by == "event" or state.windows else None
 
 
 def _number(measure: Measure, value: Any) -> Any:
@@ -150,16 +148,24 @@ def _number(measure: Measure, value: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise EventFault(f"compute.{measure.name}: a number; got {value!r}"[:200], {measure.name: value})
+    if abs(value) >= LARGEST and isinstance(value, int):
+        raise EventFault(f"compute.{measure.name}: a number of at most 64 bits", {measure.name: str(value)[:40]})
     return value
+
+
+def _sum(kept: Any, value: Any) -> Any:
+    """Add; what grows beyond 64 bits goes on as a floating-point number."""
+    found = kept + value
+    return float(found) if abs(found) >= LARGEST else found
 
 
 def _add(does: str, kept: Any, value: Any) -> Any:
     if does == "mean":
-        return [kept[0] + value, kept[1] + 1] if kept else [value, 1]
+        return [_sum(kept[0], value), kept[1] + 1] if kept else [value, 1]
     if kept is None:
         return value
     if does == "sum":
-        return kept + value
+        return _sum(kept, value)
     if does in ("min", "max"):
         return min(kept, value) if does == "min" else max(kept, value)
     return kept if does == "first" else value

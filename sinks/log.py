@@ -1,15 +1,18 @@
 """`log`: a line in the log."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import structlog
 
 from engine.api import Event, Example, Node, Outside, Sink, Writer, component
 
+LONGEST = 2000
+
 
 @component("log")
 class Log(Sink):
-    """Write each event as one line to the log. Delivery: at least once."""
+    """Write each event as one line to the log, a long one shortened. Delivery: at least once."""
 
     message: str = "event"
     """What the line says."""
@@ -42,7 +45,13 @@ class Lines:
         """Write a line an event."""
         say = getattr(self.log, self.options.level)
         for event in events:
-            say(self.options.message, id=event.id.hex(), topic=event.topic, data=event.data)
+            say(self.options.message, id=event.id.hex(), topic=event.topic, data=_shown(event.data))
 
     async def close(self) -> None:
         """Do nothing: the log stays."""
+
+
+def _shown(data: dict[str, Any]) -> object:
+    """Return data as it is, or the beginning of its JSON: a payload of megabytes is no log line."""
+    text = msgspec.json.encode(data, enc_hook=str).decode()
+    return data if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"

@@ -37,9 +37,9 @@ class File(PulledSource):
     examples = (
         Example(
             about="Readings of a logger.",
-            config="file: {path: readings.csv, format: csv, time: at}",
-            given=[{"t": 20}],
-            expect=[{"t": 20}],
+            config="file: {path: readings.csv, format: csv, time: taken}",
+            given=[{"taken": "2023-05-01T06:00:00Z", "t": 20}],
+            expect=[{"taken": "2023-05-01T06:00:00Z", "t": 20}],
         ),
     )
 

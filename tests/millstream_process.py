@@ -65,7 +65,12 @@ class Millstream(Server):
 
     def worker_pids(self) -> list[int]:
         """Return the pids of the flows' worker processes."""
-        return [process.pid for process in self._processes() if "worker" in process.cmdline()]
+        pids = []
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                if "worker" in process.cmdline():
+                    pids.append(process.pid)
+        return pids
 
     def stop(self) -> int | None:
         """Stop it gracefully; raise AssertionError unless it ends with 0 within 15 s and leaves no process behind."""

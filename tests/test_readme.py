@@ -1,5 +1,6 @@
 """The README is followed word by word: its flows lint, its tutorial runs, its outputs are what comes out."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -61,7 +63,10 @@ def place(tmp_path: Path) -> Iterator[dict[str, str]]:
         "HERE": str(tmp_path),
     }
     yield environment
-    subprocess.run(["pkill", "-KILL", "-f", "millstream run greenhouse.yaml"], check=False)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("MILLSTREAM_DATA") == environment["MILLSTREAM_DATA"]:
+                process.kill()
 
 
 def test_the_tutorial_runs(place: dict[str, str]) -> None:
@@ -72,7 +77,7 @@ def test_the_tutorial_runs(place: dict[str, str]) -> None:
     file = Path(place["HERE"]) / "tutorial.sh"
     file.write_text(script)
     done = subprocess.run(
-        ["bash", str(file)], cwd=place["HERE"], env=place, capture_output=True, text=True, timeout=100, check=False
+        ["/bin/bash", str(file)], cwd=place["HERE"], env=place, capture_output=True, text=True, timeout=100, check=False
     )
     log = Path(place["HERE"]) / "greenhouse/millstream.log"
     assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")

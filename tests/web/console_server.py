@@ -21,6 +21,7 @@ from engine.flow import Flow
 from engine.load import load_text
 from engine.refusal import Refusal
 from tests.web.channel_server import SECRET
+from web import accounts
 from web.accounts import add_account, create_tables
 from web.channel_wire import Wire
 from web.console import console_routes
@@ -140,7 +141,7 @@ async def serve_console(folder: Path, port: int = 0) -> AsyncIterator[ConsoleSit
     await create_tables(engine)
     await add_account(engine, "ada", "admin", "ada's password")
     await add_account(engine, "vera", "viewer", "vera's password")
-    board, guard, logins = SampleBoard(folder), Guard(engine, SECRET), Logins(engine)
+    board, guard, logins = SampleBoard(folder), Guard(engine, SECRET), Logins(engine, accounts.HASHER)
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent.parent.parent / "web" / "static"))
     app = Starlette(
         routes=[*console_routes(board, guard, logins), static],

@@ -24,7 +24,7 @@ ENGINE = "/socket.io/?EIO=4&transport="
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, quick_passwords: None) -> AsyncIterator[Site]:
     async with serve(tmp_path, CHANNELS) as running:
         yield running
 

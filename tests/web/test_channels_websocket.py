@@ -29,7 +29,7 @@ CHANNELS: dict[str, Any] = {
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, quick_passwords: None) -> AsyncIterator[Site]:
     async with serve(tmp_path, CHANNELS) as running:
         yield running
 

@@ -23,7 +23,7 @@ PAGES = ("/console", "/console/flows/line", "/console/flows/line/nodes/verdict")
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[ConsoleSite]:
+async def site(tmp_path: Path, quick_passwords: None) -> AsyncIterator[ConsoleSite]:
     async with serve_console(tmp_path) as running:
         running.board.add_letters("line", "verdict", 3)
         yield running

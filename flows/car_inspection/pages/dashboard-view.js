@@ -10,6 +10,7 @@ const percent = new Intl.NumberFormat(undefined, { style: "percent", minimumFrac
 const round = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const byName = new Intl.Collator(undefined, { numeric: true });
 const count = (number, one, many) => `${whole.format(number)} ${number === 1 ? one : many}`;
 const defects = (number) => count(number, "defect", "defects");
 
@@ -58,6 +59,7 @@ export function draw(board, openPicture) {
   drawNow(board, cars);
   drawNumbers(statistics, cars, board);
   drawDevices(statistics);
+  drawTrend(cars);
   drawCars(cars);
   drawFeed(board, openPicture);
   say($("updated"), statistics.updated_at ? `Updated ${timeText(statistics.updated_at)}` : "No data yet");
@@ -96,7 +98,7 @@ function drawNow({ progress, passed, defects }, cars) {
 }
 
 function drawVerdicts(car, bad) {
-  const chips = [{ key: "ok", text: `${whole.format(car.ok)} OK`, mood: car.ok ? "good" : "idle" }];
+  const chips = [{ key: "ok", text: car.total ? `${whole.format(car.ok)} OK` : "no verdict yet", mood: car.ok ? "good" : "idle" }];
   for (const defect of bad) chips.push({ key: defect.key, text: defect.what, mood: "bad" });
   const unnamed = car.defect - bad.filter((defect) => !defect.camera).length;
   if (unnamed > 0) chips.push({ key: "more", text: defects(unnamed), mood: "bad" });
@@ -153,12 +155,12 @@ function drawNumbers({ total = 0, ok = 0, defect = 0, defect_rate = 0, cars = 0,
   const judged = latest.slice(1).filter((car) => car.total);
   const clean = judged.filter((car) => !car.defect && !car.camera).length;
   const today = before === null ? null : Math.max(0, (latest[0]?.id ?? 0) - before);
-  tile("rate", total ? percent.format(defect_rate) : "–", total ? `${defects(defect)} of ${whole.format(total)}` : "stations’ verdicts", defect > 0);
+  tile("rate", total ? percent.format(defect_rate) : "–", total ? `${whole.format(defect)} of ${count(total, "verdict", "verdicts")}` : "stations’ verdicts", defect > 0);
   tile("clean", judged.length ? round.format(clean / judged.length) : "–", judged.length ? `${whole.format(clean)} of the latest ${whole.format(judged.length)}` : "of the latest cars");
   tile("total", whole.format(total), `${whole.format(ok)} OK`);
   tile("cars", whole.format(today ?? cars), today === null ? "in all" : `today · ${whole.format(cars)} in all`);
   const seen = camera?.total ?? 0;
-  tile("camera", seen ? percent.format(camera.defect_rate) : "–", seen ? `${whole.format(camera.defect)} of ${count(seen, "car view", "car views")}` : "counted apart");
+  tile("camera", seen ? percent.format(camera.defect_rate) : "–", seen ? `${whole.format(camera.defect)} of ${count(seen, "view", "views")}` : "no view yet");
 }
 
 function tile(name, number, note, bad = false) {
@@ -176,7 +178,7 @@ function filled(section, any) {
 
 function drawDevices({ by_device = {}, camera }) {
   const rows = Object.entries(by_device).map(([name, of]) => ({ key: `d-${name}`, name, ...of }));
-  rows.sort((a, b) => b.defect_rate - a.defect_rate || b.total - a.total || (a.name < b.name ? -1 : 1));
+  rows.sort((a, b) => b.defect_rate - a.defect_rate || b.total - a.total || byName.compare(a.name, b.name));
   if (camera?.total) rows.push({ key: "camera", name: "Camera", apart: true, ...camera });
   const worst = Math.max(0, ...rows.map((row) => row.defect_rate));
   const scale = SCALES.find((step) => worst <= step) ?? 1;
@@ -196,6 +198,22 @@ function makeDevice({ name }) {
   meter.append(element("i"));
   node.append(title, meter, element("span", "rate"), element("span", "counts soft"));
   return node;
+}
+
+/** The latest cars from left to right; the height is the number of a car's defects, the camera's verdict among them. */
+function drawTrend(cars) {
+  const bars = cars.filter((car) => car.total || car.camera).reverse()
+    .map((car) => ({ key: car.key, id: car.id, bad: car.defect + (car.camera ? 1 : 0) }));
+  const most = Math.max(3, ...bars.map(({ bad }) => bad));
+  $("trend").hidden = bars.length < 2;
+  say($("trend").querySelector("figcaption"), `Defects of each of the latest ${whole.format(bars.length)} cars`);
+  const chart = $("trend").querySelector("div");
+  chart.setAttribute("aria-label", `${whole.format(bars.filter(({ bad }) => bad).length)} of them have a defect`);
+  place(chart, bars, () => element("i"), (bar, { id, bad }) => {
+    bar.className = bad ? "bad" : "";
+    bar.style.height = `${(100 * bad) / most}%`;
+    bar.title = `Car ${id}: ${defects(bad)}`;
+  });
 }
 
 function drawCars(cars) {

@@ -7,7 +7,7 @@ import { draw, showLink, showPicture, showUnseen } from "./dashboard-view.js";
 
 const BEFORE = 300;        // how many earlier events a new page asks for
 const KEPT = 60;           // how many defects the feed holds
-const CHECK_EVERY = 15_000, ANSWER_WITHIN = 6_000;
+const CHECK_EVERY = 15_000, AGAIN = 2_000, ANSWER_WITHIN = 6_000;   // milliseconds
 const TOKEN = "millstream.token";
 const CAMERA = "Camera";
 
@@ -18,9 +18,10 @@ const $ = (id) => document.getElementById(id);
 const board = {
   statistics: null, progress: null, passed: new Map(), defects: new Map(), before: null, fresh: new Set(),
 };
-let line, last = "", rewinding = false, heard = false, unseen = 0, drawing = 0, settling = 0, asked = 0;
+let line, last = "", rewinding = false, heard = false, unseen = 0, drawing = 0, settling = 0, asked = 0, checking = 0;
 
 const token = () => sessionStorage.getItem(TOKEN) ?? "";
+const linkState = () => $("link").dataset.state;
 const mayAsk = () => Boolean(token()) || !open;
 
 // ---- live events
@@ -115,9 +116,16 @@ function start() {
   line = connect("/ws/dashboard", {
     query: () => ({ token: token(), after: last }),
     message,
-    state: (state) => { if (state === "waiting") showLink(heard ? "waiting" : "connecting"); else if (heard) showLink(state); },
+    state: changed,
     refused,
   });
+}
+
+function changed(state) {
+  if (state === "waiting") {
+    showLink(heard ? "waiting" : "connecting");
+    check();
+  } else if (heard) showLink(state);
 }
 
 function refused(code) {
@@ -129,13 +137,18 @@ function refused(code) {
   else askToLogIn(had ? "Your log-in has ended. Log in again." : undefined);
 }
 
-/** Find out whether the gateway still answers: a network that is cut says nothing to an open connection. */
+/** See whether the gateway answers: a network that is cut says nothing to an open connection, nor that it is back. */
 async function check() {
-  try {
-    await fetch("/health/live", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN) });
-  } catch {
-    if ($("link").dataset.state === "live") { showLink("waiting"); start(); }
+  clearTimeout(checking);
+  const before = linkState(), signal = AbortSignal.timeout(ANSWER_WITHIN);
+  const answers = await fetch("/health/live", { cache: "no-store", signal }).then(() => true, () => false);
+  const now = linkState();
+  if (before === now && (now === "live" ? !answers : now === "waiting" && answers)) {
+    showLink("waiting");
+    start();
   }
+  clearTimeout(checking);
+  checking = setTimeout(check, (linkState() === "waiting" ? AGAIN : CHECK_EVERY) * (0.75 + Math.random() / 2));
 }
 
 // ---- what was before, from the database
@@ -236,7 +249,7 @@ document.addEventListener("visibilitychange", () => {
 });
 addEventListener("offline", check);
 addEventListener("online", check);
-setInterval(check, CHECK_EVERY);
+check();
 showAccount();
 redraw();
 start();

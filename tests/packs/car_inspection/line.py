@@ -160,9 +160,15 @@ class Line:
         """Return the whole statistics."""
         return dict(self.get("/dashboard/summary"))
 
-    def settled(self, results: int) -> dict[str, Any]:
-        """Return the statistics once they count so many sensor results."""
-        self.until(lambda: self.statistics()["total"] >= results, f"{results} results are counted")
+    def settled(self) -> dict[str, Any]:
+        """Return the statistics once they count every row that is stored."""
+
+        def counts_all() -> bool:
+            found = self.statistics()
+            counted = (found["total"], found["camera"]["total"], found["cars"])
+            return counted == tuple(self.count(table) for table in ("sensor_result", "camera_result", "car"))
+
+        self.until(counts_all, "everything stored is counted")
         return self.statistics()
 
     def until(self, condition: Callable[[], object], what: str, within: float = PATIENCE) -> None:

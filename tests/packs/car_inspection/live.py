@@ -46,17 +46,28 @@ class Live:
         """Return the data of the next event of this name for which `where` holds; AssertionError after `within` s."""
         return self.await_next(event, where, within).data
 
+    def all_of(self, *events: str) -> list[Any]:
+        """Return the data of the first of each of these events, in whichever order they come."""
+        first: dict[str, Any] = {}
+        while set(events) - set(first):
+            happening = self._take(WITHIN, f"{events}")
+            first.setdefault(happening.event, happening.data)
+        return [first[event] for event in events]
+
     def await_next(self, event: str, where: Callable[[Any], object], within: float = WITHIN) -> Happening:
         end = time.monotonic() + within
         while True:
-            try:
-                happening = self._heard.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                last = [(h.event, h.data) for h in self.seen[-5:]]
-                raise AssertionError(f"waited {within:g} s in vain for '{event}'; the last heard: {last}") from None
-            self.seen.append(happening)
+            happening = self._take(max(0.0, end - time.monotonic()), f"'{event}'")
             if happening.event == event and where(happening.data):
                 return happening
+
+    def _take(self, within: float, what: str) -> Happening:
+        try:
+            self.seen.append(self._heard.get(timeout=within))
+        except queue.Empty:
+            last = [(h.event, h.data) for h in self.seen[-5:]]
+            raise AssertionError(f"waited in vain for {what}; the last heard: {last}") from None
+        return self.seen[-1]
 
     def close(self) -> None:
         raise NotImplementedError

@@ -52,14 +52,15 @@ def test_any_device_may_report(line: Line) -> None:
 @pytest.mark.parametrize("result", ["TIMEOUT", "ERROR", "timeout", "", "OKAY", "NOT OK", "OK ", "DEFECT\u0000", "0"])
 def test_other_verdicts_are_warned_about_and_neither_stored_nor_counted(line: Line, result: str) -> None:
     car = line.new_car()
-    before, letters = line.statistics(), line.letters()
+    before, letters = line.settled(), len(line.letters())
     line.sensor("LED", result)
-    line.until(lambda: len(line.letters()) > len(letters), "the dead letter is there")
+    line.until(lambda: len(line.letters()) > letters, "the dead letter is there")
     letter = line.letters()[-1]
     assert (letter.node, letter.topic) == ("verdict", "sensor/result")
     assert letter.reason.startswith("result: one_of OK, DEFECT; got")
     line.sensor("LED", "OK")
-    after = line.settled(before["total"] + 1)
+    line.until(lambda: line.of_car(car), "the next one is stored")
+    after = line.settled()
     assert line.of_car(car) == [("LED", "OK")]
     assert (after["total"], after["ok"], after["defect"]) == (before["total"] + 1, before["ok"] + 1, before["defect"])
     line.until(lambda: "a verdict was refused" in line.process.output(), "the log warns")
@@ -68,14 +69,14 @@ def test_other_verdicts_are_warned_about_and_neither_stored_nor_counted(line: Li
 
 def test_a_verdict_of_the_camera_other_than_ok_and_defect_is_refused(line: Line) -> None:
     line.new_car()
-    before, letters = line.statistics()["camera"], line.letters()
+    before, letters = line.settled()["camera"], len(line.letters())
     rows = line.count("camera_result")
     line.publish("camera01/result", {"result": "TIMEOUT", "detection": {"result_image": []}})
-    line.until(lambda: len(line.letters()) > len(letters), "the dead letter is there")
+    line.until(lambda: len(line.letters()) > letters, "the dead letter is there")
     assert line.letters()[-1].node == "camera_verdict"
     line.publish("camera01/result", {"result": "ok"})
     line.until(lambda: line.count("camera_result") == rows + 1, "the next one is stored")
-    line.until(lambda: line.statistics()["camera"]["total"] == before["total"] + 1, "the next one is counted")
+    assert line.settled()["camera"]["total"] == before["total"] + 1
     assert line.query("SELECT result FROM camera_result ORDER BY id DESC LIMIT 1") == [("OK",)]
 
 

@@ -1,0 +1,102 @@
+"""Run a flow on Bytewax: what a worker feeds goes in as it is written here, and what it would write comes out."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from engine.block import Block
+from engine.compile import dataflow, execute
+from engine.dead import DeadLetter
+from engine.decode import Decoding
+from engine.event import Event, stream_prefix
+from engine.flow import Flow
+from engine.keyed import Mark
+from engine.outputs import DEAD
+from engine.plan import SOURCES, Plan, Run
+
+EPOCH = timedelta(milliseconds=20)
+Batch = list[Block | int]
+"""Blocks and marks (a time) that a worker finds at once."""
+
+
+class Script(StatefulSourcePartition[Any, int]):
+    """Gives one batch a call; its position is the number of batches that were given."""
+
+    def __init__(self, batches: Sequence[Batch], decoding: Decoding, position: int) -> None:
+        self._batches, self._decoding, self._position = batches, decoding, position
+
+    def next_batch(self) -> list[Any]:
+        if self._position >= len(self._batches):
+            raise StopIteration
+        batch = self._batches[self._position]
+        self._position += 1
+        prefix = stream_prefix("test")
+        return [Mark(SOURCES, i) if isinstance(i, int) else self._decoding.runs([i], prefix) for i in batch]
+
+    def snapshot(self) -> int:
+        return self._position
+
+
+class ScriptSource(FixedPartitionedSource[Any, int]):
+    """The one source of a run."""
+
+    def __init__(self, batches: Sequence[Batch], decoding: Decoding) -> None:
+        self._batches, self._decoding = batches, decoding
+
+    def list_parts(self) -> list[str]:
+        return ["feed"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Script:
+        return Script(self._batches, self._decoding, resume_state or 0)
+
+
+class Collected(FixedPartitionedSink[Any, None]):
+    """Keeps what arrives at each port."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[str, list[Any]]] = []
+
+    def list_parts(self) -> list[str]:
+        return ["outlet"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Any, None]:
+        items = self.items
+
+        class Part(StatefulSinkPartition[Any, None]):
+            def write_batch(self, values: list[Any]) -> None:
+                items.extend(values)
+
+            def snapshot(self) -> None:
+                return None
+
+        return Part()
+
+
+class Outcome:
+    """What came out of one or more runs: events by sink, and dead letters."""
+
+    def __init__(self) -> None:
+        self.out: dict[str, list[Event]] = {}
+        self.dead: list[DeadLetter] = []
+
+    def add(self, items: list[tuple[str, list[Any]]]) -> None:
+        for port, chunk in items:
+            if port == DEAD:
+                self.dead += [letter for letter in chunk if letter.kept]
+            else:
+                self.out.setdefault(port, []).extend(chunk)
+
+
+def run_bytewax(flow: Flow, batches: Sequence[Batch], folder: Path, stops: Sequence[int] = ()) -> Outcome:
+    """Run all batches; after each number in `stops` the process ends with a snapshot and begins anew from it."""
+    outcome = Outcome()
+    for stop in [*stops, len(batches)]:
+        plan, sink = Plan(flow), Collected()
+        source = ScriptSource(batches[:stop], Decoding(flow))
+        execute(dataflow(Run(plan), source, sink), folder / "recovery", EPOCH)
+        outcome.add(sink.items)
+    return outcome
