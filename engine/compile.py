@@ -7,7 +7,10 @@ What flows are chunks: lists of events for one port and shard. Uses `input`, `fl
 `merge`, `output` and `cli_main` of Bytewax 0.21.1.
 """
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from bytewax.outputs import Sink
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
+from engine.errors import EnvironmentFault
 from engine.keyed import Mark
 from engine.outputs import DEAD
 from engine.plan import KeyedPlan, Plan, Run
@@ -78,8 +82,31 @@ def _ends(batch: list[Item]) -> list[tuple[str, tuple[str, Any]]]:
 
 
 def execute(flow: Dataflow, recovery: Path, epoch: timedelta) -> None:
-    """Run a dataflow in this thread until its source ends; recovery lies in a folder of its own."""
-    if not (recovery / "part-0.sqlite3").exists():
-        recovery.mkdir(parents=True, exist_ok=True)
-        init_db_dir(recovery, 1)
+    """Run a dataflow in this thread until its source ends; recovery lies in a folder of its own.
+
+    Raises EnvironmentFault when the recovery store cannot be read.
+    """
+    store = recovery / "part-0.sqlite3"
+    if store.exists():
+        _check_store(store)
+    else:
+        _make_store(recovery)
     cli_main(flow, epoch_interval=epoch, recovery_config=RecoveryConfig(str(recovery)))
+
+
+def _make_store(recovery: Path) -> None:
+    """Make an empty store, whole or not at all."""
+    fresh = recovery.with_name(f"{recovery.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    init_db_dir(fresh, 1)
+    fresh.replace(recovery)
+
+
+def _check_store(store: Path) -> None:
+    try:
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.DatabaseError as fault:
+        advice = "bring back a copy, or move the folder away: the flow then begins with what its inbox still has"
+        raise EnvironmentFault(f"{store}: a recovery store; {fault}. Either {advice}") from None

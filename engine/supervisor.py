@@ -76,7 +76,14 @@ class Process:
         self._relay = asyncio.create_task(self._pass_on(self._process))
         code = await self._process.wait()
         await asyncio.wait([self._relay], timeout=LAST_WORDS)
+        self._release(self._process)
         return code
+
+    def _release(self, process: asyncio.subprocess.Process) -> None:
+        """Close our ends of the pipes, also of one whose other end a child of the process holds."""
+        if self._relay is not None:
+            self._relay.cancel()
+        process._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way
 
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
         """Show what the process logs, with its name before each line."""
@@ -123,9 +130,9 @@ class Process:
                 log.error("killed: it did not stop in time", process=self.name, seconds=STOP_TIME)
                 self.kill()
                 await process.wait()
-        if relay is not None:
+        if process is not None and relay is not None:
             await asyncio.wait([relay], timeout=LAST_WORDS)
-            relay.cancel()
+            self._release(process)
         if self.state != "parked":
             self._set("stopped")
 

@@ -21,7 +21,6 @@ TYPES: dict[str, Any] = {
     "map": dict[str, Any],
     "any": Any,
 }
-REFUSED = EventFault("validation")
 
 
 class Rule(BaseModel):
@@ -174,16 +173,18 @@ class Validate(Stateless):
         value = code.name("w")
         checks = list(self._checks(code, value, rule))
         optional = not rule.required or rule.default is not None
-        if not checks and not optional and rule.case == "as_is":
+        if not checks and not optional and rule.case == "as_is" and rule.type != "any":
             return
         code.line(f"{value} = {data}.get({name!r})")
+        if not optional and rule.type == "any":
+            code.line(f"if {value} is None: raise EventFault('validation')")
         if optional:
             default = code.bind(rule.default) if rule.default is not None else "None"
             code.line(f"if {value} is None: {value} = {data}[{name!r}] = {default}")
         if rule.case != "as_is":
             code.line(f"if {value} is not None: {value} = {data}[{name!r}] = {value}.{rule.case}()")
         for check in checks:
-            code.line(f"if {value} is not None and {check}: raise {code.bind(REFUSED)}")
+            code.line(f"if {value} is not None and {check}: raise EventFault('validation')")
 
     def _checks(self, code: Code, value: str, rule: Rule) -> Iterator[str]:
         size = f"len({value})" if rule.type in ("text", "list", "map") else value

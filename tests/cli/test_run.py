@@ -178,7 +178,8 @@ def test_paths_that_are_wrong(tmp_path: Path, flow: Path) -> None:
 
 
 def test_every_finding_is_told(tmp_path: Path) -> None:
-    wrong = write(tmp_path / "wrong.yaml", TINY.replace("allow: anyone", "allow: boss") + "  nothing: {from: inn, log: {}}\n")
+    text = TINY.replace("allow: anyone", "allow: boss") + "  nothing: {from: inn, log: {}}\n"
+    wrong = write(tmp_path / "wrong.yaml", text)
     done = millstream(tmp_path / "data", "run", wrong)
     assert done.returncode == 1
     lines = done.stderr.splitlines()

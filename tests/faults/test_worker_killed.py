@@ -36,7 +36,7 @@ def line(
 
 
 class Publisher(threading.Thread):
-    """Publishes numbered results at QoS 1, never more than AHEAD of what is stored: it lasts as long as the line does."""
+    """Publishes numbered results at QoS 1, never more than AHEAD of what is stored, so it lasts as long as the line."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Publisher(threading.Thread):
         try:
             with self._line.device() as device:
                 for begin in range(0, MESSAGES, CHUNK):
-                    wait_until(lambda begin=begin: stored(self._line) >= begin - AHEAD, "the line keeps up", PATIENCE)
+                    until_stored(self._line, begin - AHEAD)
                     device.publish(("sensor/result", verdict(number)) for number in range(begin, begin + CHUNK))
         except BaseException as fault:
             self.fault = fault
@@ -59,6 +59,10 @@ def verdict(number: int) -> dict[str, str]:
 
 def stored(line: Line) -> int:
     return line.count("sensor_result")
+
+
+def until_stored(line: Line, count: int) -> None:
+    line.until(lambda: stored(line) >= count, f"{count} rows are stored", PATIENCE)
 
 
 def worker(line: Line) -> psutil.Process | None:
@@ -95,7 +99,7 @@ def disturbed(line: Line, disturb: Callable[[Line], None], moments: list[int]) -
     publisher = Publisher(line)
     publisher.start()
     for moment in moments:
-        line.until(lambda moment=moment: stored(line) >= moment, f"{moment} rows are stored", PATIENCE)
+        until_stored(line, moment)
         assert stored(line) < MESSAGES, "it is still in the middle"
         disturb(line)
     publisher.join(PATIENCE)
@@ -104,7 +108,7 @@ def disturbed(line: Line, disturb: Callable[[Line], None], moments: list[int]) -
 
 
 def assert_exactly_once(line: Line) -> None:
-    line.until(lambda: stored(line) >= MESSAGES, "everything is stored", PATIENCE)
+    until_stored(line, MESSAGES)
     line.until(lambda: line.statistics()["total"] >= MESSAGES, "everything is counted", PATIENCE)
     rows = line.query("SELECT id, device, result, car_id FROM sensor_result ORDER BY id")
     assert [row[0] for row in rows] == list(range(1, MESSAGES + 1))

@@ -32,9 +32,7 @@ def line_env() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def line(
-    backend: Backend, line_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Line]:
+def line(backend: Backend, line_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """The running pack of this module."""
     with running_line(tmp_path_factory.mktemp("line"), backend, line_env) as running:
         yield running

@@ -77,7 +77,13 @@ class Line:
         password = f"password of {name}"
         command = [sys.executable, "-m", "millstream", "accounts", "add", name, "--role", role, "--password-stdin"]
         done = subprocess.run(
-            command, cwd=ROOT, env=self.process.environment(), input=password, capture_output=True, text=True, timeout=60
+            command,
+            cwd=ROOT,
+            env=self.process.environment(),
+            input=password,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return self.token(name, password)
@@ -93,7 +99,7 @@ class Line:
     # --- devices
 
     def publish(self, topic: str, *payloads: object, within: float = 60) -> None:
-        """Publish with mosquitto_pub at QoS 1 and return when the broker has acknowledged: one payload, or many lines."""
+        """Publish with mosquitto_pub at QoS 1, one payload or many lines; return when the broker has acknowledged."""
         command = [binary("mosquitto_pub"), "-h", LOCALHOST, "-p", str(self.mqtt_port), "-t", topic, "-q", "1"]
         texts = [text_of(payload) for payload in payloads]
         command.append("-l" if len(texts) > 1 else "-s" if texts[0] else "-n")

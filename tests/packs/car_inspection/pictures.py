@@ -4,9 +4,10 @@ import base64
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 
-def pixels(number: int, side: int = 32) -> np.ndarray:  # type: ignore[type-arg]  # what OpenCV takes
+def pixels(number: int, side: int = 32) -> NDArray[np.uint8]:
     return np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 

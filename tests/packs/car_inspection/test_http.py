@@ -138,7 +138,8 @@ def test_a_hostile_body_gets_a_clear_answer_and_harms_nothing(line: Line, name: 
 
 
 def test_a_log_in_that_is_no_object_of_two_texts_is_refused(line: Line) -> None:
-    for body in ({}, {"username": "admin"}, {"username": 1, "password": 2}, []):
+    bodies: list[object] = [{}, {"username": "admin"}, {"username": 1, "password": 2}, []]
+    for body in bodies:
         assert line.anonymous.post("/auth/login", json=body).status_code == 422
     assert line.anonymous.post("/auth/login", content=b"{").status_code == 400
     assert line.anonymous.post("/auth/login", content=b"x" * (1 << 20)).status_code == 413

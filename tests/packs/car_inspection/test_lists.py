@@ -7,7 +7,9 @@ import pytest
 from tests.packs.car_inspection.line import ENDS_WITH_Z, Line
 
 MANY = 1010
-SQL = ["' OR '1'='1", "x'; DROP TABLE car;--", "1 OR 1=1", '" OR ""="', "%", "_", "{{7*7}}", "${settings}", "\\", "\x00"]
+SQL = [
+    "' OR '1'='1", "x'; DROP TABLE car;--", "1 OR 1=1", '" OR ""="', "%", "_", "{{7*7}}", "${settings}", "\\", "\x00",
+]  # fmt: skip
 LISTS = {
     "/sensor/result": {"id", "car_id", "device", "result", "created_at"},
     "/sensor/defects": {"id", "car_id", "device", "result", "created_at"},

@@ -1,5 +1,6 @@
 """Attendance, and the rooms in which people talk: both for employees who are logged in."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -74,14 +75,18 @@ def said(line: Line, room: str, *texts: str, name: str = "anna") -> list[int]:
         numbers = []
         for text in texts:
             client.send({"text": text})
-            numbers.append(client.next("message", lambda data, text=text: data["text"] == text)["id"])
+            heard = client.next("message")
+            assert heard["text"] == text
+            numbers.append(heard["id"])
     return numbers
 
 
 def test_what_is_said_reaches_everybody_in_the_room_and_is_stored(line: Line) -> None:
-    with Socket(line, "/ws/chat/hall", line.account("anna")) as anna, Socket(
-        line, "/ws/chat/hall", line.account("ben")
-    ) as ben, Socket(line, "/ws/chat/yard", line.account("ben")) as elsewhere:
+    with (
+        Socket(line, "/ws/chat/hall", line.account("anna")) as anna,
+        Socket(line, "/ws/chat/hall", line.account("ben")) as ben,
+        Socket(line, "/ws/chat/yard", line.account("ben")) as elsewhere,
+    ):
         assert anna.next("history") == ben.next("history") == elsewhere.next("history") == []
         anna.send({"text": "안녕, wie geht's? <b>'; --"})
         heard = ben.next("message")
@@ -109,13 +114,17 @@ def test_who_comes_later_gets_the_history(line: Line) -> None:
 def test_nobody_speaks_for_another_or_into_another_room(line: Line) -> None:
     with Socket(line, "/ws/chat/shed", line.account("ben")) as client:
         client.next("history")
-        client.send({"text": "it was me", "author": "anna", "room": "hall", "id": 1, "created_at": "1999-01-01T00:00:00Z"})
+        more = {"author": "anna", "room": "hall", "id": 1, "created_at": "1999-01-01T00:00:00Z"}
+        client.send({"text": "it was me", **more})
         heard = client.next("message")
     assert (heard["author"], heard["room"]) == ("ben", "shed")
     assert heard["created_at"] > "2020"
 
 
-@pytest.mark.parametrize("frame", ['{"text": ""}', '{"text": 5}', "{}", '{"text": null}', '{"text": "%s"}' % ("x" * 2001), "[1]", '"hi"'])  # noqa: UP031
+LONG = json.dumps({"text": "x" * 2001})
+
+
+@pytest.mark.parametrize("frame", ['{"text": ""}', '{"text": 5}', "{}", '{"text": null}', LONG, "[1]", '"hi"'])
 def test_what_cannot_be_said_is_a_dead_letter(line: Line, frame: str) -> None:
     letters, rows = len(line.letters("office")), line.count("chat_message")
     with Socket(line, "/ws/chat/cellar", line.account("ben")) as client:

@@ -124,7 +124,8 @@ def test_all_pictures_broken_leaves_the_result(line: Line) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [{}, {"detection": {}}, {"detection": None}, {"detection": {"result_image": []}}, {"detection": {"x": 1}}]
+    "payload",
+    [{}, {"detection": {}}, {"detection": None}, {"detection": {"result_image": []}}, {"detection": {"x": 1}}],
 )
 def test_a_defect_without_pictures_is_stored(line: Line, payload: dict[str, Any]) -> None:
     car, letters = line.new_car(), len(line.letters())
@@ -136,8 +137,9 @@ def test_a_defect_without_pictures_is_stored(line: Line, payload: dict[str, Any]
 @pytest.mark.parametrize(
     "path",
     [
-        "/media/" + "0" * 64 + ".jpg", "/media/../secret", "/media/..%2Fsecret", "/media/%2e%2e/%2e%2e/etc/passwd", "/media/",
-        "/media/" + "0" * 64, "/media/" + "0" * 64 + ".jpg%00.html", "/media/..\\secret", "/media//etc/passwd",
+        "/media/", "/media/" + "0" * 64, "/media/" + "0" * 64 + ".jpg", "/media/../secret", "/media/..%2Fsecret",
+        "/media/%2e%2e/%2e%2e/etc/passwd", "/media/" + "0" * 64 + ".jpg%00.html", "/media/..\\secret",
+        "/media//etc/passwd",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served_under_media(line: Line, path: str) -> None:

@@ -102,11 +102,15 @@ def test_summary_and_live_agree_to_the_message(line: Line, listen: Listen, traff
         assert another.next("stats") == update
 
 
+def until_stored(line: Line, car: int) -> None:
+    line.until(lambda: line.of_car(car), "the car's row is there")
+
+
 def test_the_latest_hundred_cars_are_kept(line: Line) -> None:
     for _ in range(103):
         car = line.new_car()
         line.sensor("LED", "OK")
-        line.until(lambda car=car: line.of_car(car), "the car's row is there")
+        until_stored(line, car)
     statistics = agreed(line)
     assert [int(number) for number in statistics["by_car"]] == list(range(car - 99, car + 1))
     assert statistics["cars"] == line.count("car") > 100
@@ -165,4 +169,4 @@ def test_the_last_state_always_comes(line: Line) -> None:
         for size in (2, 3, 5, 50, 7, 2, 400, 3):
             total += size
             line.publish("sensor/result", *[{"device": "LED", "result": "OK"}] * size)
-            client.next("stats_update", lambda stats, total=total: stats["total"] == total)
+            until_counted(client, total)

@@ -1,0 +1,168 @@
+"""One supervised process: started again with a pause, parked with its last words, and always ended."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from engine import supervisor
+from engine.supervisor import Process
+
+READY = "import sys, time; print('up', file=sys.stderr, flush=True); "
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(supervisor, "STOP_TIME", 1.0)
+    monkeypatch.setattr(supervisor, "LAST_WORDS", 0.2)
+
+
+class Watched:
+    """A process that runs `python -c CODE`, and the states it went through."""
+
+    def __init__(self, code: str) -> None:
+        self.states: list[str] = []
+        self._changed = asyncio.Event()
+        self.process = Process("a flow", [sys.executable, "-c", code], self._heard)
+
+    def _heard(self, process: Process) -> None:
+        self.states.append(process.state)
+        self._changed.set()
+
+    async def until(self, state: str, times: int = 1) -> None:
+        async with asyncio.timeout(20):
+            while self.states.count(state) < times:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def run(code: str) -> Process:
+    """Run a process until it is parked."""
+    process = Watched(code).process
+    async with asyncio.timeout(30):
+        await process.run()
+    return process
+
+
+async def started(watched: Watched, capfd: pytest.CaptureFixture[str]) -> "asyncio.Task[None]":
+    """Start a process and wait until it has said `up`."""
+    task = asyncio.create_task(watched.process.run())
+    said = ""
+    async with asyncio.timeout(20):
+        while "up" not in said:
+            await asyncio.sleep(0.01)
+            said += capfd.readouterr().err
+    return task
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
+
+
+async def test_it_is_parked_after_six_crashes_with_its_last_words(capfd: pytest.CaptureFixture[str]) -> None:
+    process = await run("import sys; sys.exit('millstream: the model is missing\\n')")
+    assert (process.state, process.restarts, process.last_error) == ("parked", 6, "the model is missing")
+    assert capfd.readouterr().err.count("a flow: millstream: the model is missing") == 6
+
+
+async def test_what_only_a_person_can_mend_parks_it_at_once() -> None:
+    process = await run("import sys; print('no disk', file=sys.stderr); sys.exit(3)")
+    assert (process.state, process.restarts, process.last_error) == ("parked", 1, "no disk")
+
+
+async def test_words_of_another_matter_do_not_explain_a_kill() -> None:
+    process = await run("import os, sys; print('all is well', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)")
+    assert process.last_error == "ended by SIGKILL"
+
+
+async def test_it_says_nothing_at_all() -> None:
+    assert (await run("import sys; sys.exit(7)")).last_error == "ended with code 7"
+
+
+async def test_crashes_far_apart_do_not_park_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "CRASH_TIME", 0.0)
+    watched = Watched("raise SystemExit(1)")
+    task = asyncio.create_task(watched.process.run())
+    await watched.until("restarting", 2)
+    async with asyncio.timeout(20):
+        while watched.process.restarts <= supervisor.CRASHES:
+            await asyncio.sleep(0.01)
+    await cancelled(task)
+    assert "parked" not in watched.states
+
+
+async def test_it_is_ready_when_somebody_says_so_and_stops_when_cancelled(capfd: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(READY + "time.sleep(60)")
+    task = await started(watched, capfd)
+    watched.process.ready(True)
+    watched.process.ready(False)
+    watched.process.ready(True)
+    await cancelled(task)
+    assert watched.states == ["starting", "running", "starting", "running", "stopping", "stopped"]
+    assert watched.process.pid is not None
+    assert not psutil.pid_exists(watched.process.pid)
+
+
+async def test_last_words_while_it_stops_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    code = "import signal; signal.signal(15, lambda *_: sys.exit('x' * 300_000 + ' was not written')); "
+    task = await started(Watched(READY.replace("print", code + "print", 1) + "time.sleep(60)"), capfd)
+    await cancelled(task)
+    assert " was not written" in capfd.readouterr().err
+
+
+async def test_one_that_does_not_listen_is_killed(capfd: pytest.CaptureFixture[str]) -> None:
+    watched = Watched("import signal; signal.signal(15, signal.SIG_IGN); " + READY + "time.sleep(60)")
+    await cancelled(await started(watched, capfd))
+    assert watched.states[-1] == "stopped"
+    assert watched.process.pid is not None
+    assert not psutil.pid_exists(watched.process.pid)
+
+
+async def test_a_line_without_end_does_not_end_the_watch(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_LINE", 1000)
+    process = await run("import sys; print('x' * 100_000, file=sys.stderr); sys.exit('the end')")
+    assert process.last_error == "the end"
+    assert "a flow: (a line that is too long)" in capfd.readouterr().err
+
+
+@contextmanager
+def left_behind() -> Iterator[list[int]]:
+    """Give a list for pids of processes that are to be ended."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_child_that_lives_on_does_not_hide_the_crash(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import subprocess, sys; child = subprocess.Popen(['sleep', '60']); "
+        "print('pid', child.pid, file=sys.stderr); sys.exit(3)"
+    )
+    with left_behind() as pids:
+        process = await run(code)
+        pids.append(int(process.last_error.split()[1]))
+        assert psutil.pid_exists(pids[0])
+        assert process.state == "parked"
+
+
+async def test_its_stdin_ends_with_us(capfd: pytest.CaptureFixture[str]) -> None:
+    code = READY + "sys.stdin.read(); sys.exit(3)"
+    watched = Watched(code)
+    task = await started(watched, capfd)
+    assert watched.process._process is not None
+    assert watched.process._process.stdin is not None
+    watched.process._process.stdin.close()
+    await asyncio.wait_for(task, 10)
+    assert watched.process.state == "parked"
