@@ -15,8 +15,7 @@ class OutletPartition(StatefulSinkPartition[Any, bytes]):
         self._outlet = outlet
 
     def write_batch(self, items: list[tuple[str, list[Any]]]) -> None:
-        for port, chunk in items:
-            self._outlet.put(port, chunk)
+        self._outlet.put(items)
 
     def snapshot(self) -> bytes:
         self._outlet.flush()

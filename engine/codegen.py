@@ -210,11 +210,14 @@ class StageWriter:
         if node.key is None:
             return
         code = self.code
-        key = code.name("y")
+        key, event = code.name("y"), code.event
         code.line(f"{key} = {code.bind(key_text)}({code.expression(node.key)})")
-        with code.block(f"if {code.event}.key != {key}:"):
+        if not code.owned:
+            code.event = code.name("e")
+            code.line(f"{code.event} = {event}")
+        with code.block(f"if {event}.key != {key}:"):
             if not code.owned:
-                code.line(f"{code.event} = {code.event}.derive({code.event}.data)")
+                code.line(f"{code.event} = {event}.derive({event}.data)")
             code.line(f"{code.event}.key = {key}")
 
     def _sink(self, node: Node) -> str:
@@ -226,6 +229,9 @@ class StageWriter:
         if node.name not in self.keyed:
             self.keyed.append(node.name)
         code, port = self.code, f"q{self.keyed.index(node.name)}"
+        if not getattr(node.component, "keyed", True):
+            code.line(f"{port}[0].append({code.event})")
+            return
         shards = code.bind({})
         code.line(f"i = {shards}.get({code.event}.key)")
         with code.block("if i is None:"):

@@ -1,8 +1,9 @@
 """The component class: a frozen model whose fields, docstrings and examples are its options, docs, schema and tests."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -131,6 +132,13 @@ class Source(Component):
     async def run(self, intake: Intake) -> None:
         """Receive until cancelled."""
 
+    @classmethod
+    async def run_all(cls, members: Sequence[tuple[Self, Intake]]) -> None:
+        """Receive for all sources of this kind in one flow until cancelled; by default each by itself."""
+        async with asyncio.TaskGroup() as group:
+            for source, intake in members:
+                group.create_task(source.run(intake))
+
 
 class RoutedSource(Source):
     """A pushed source that is served by the gateway's HTTP port."""
@@ -217,9 +225,10 @@ S = TypeVar("S")
 
 
 class Stateful(Operator, Generic[S]):
-    """An operator with memory, one value of `state_type` a key. None forgets the key."""
+    """An operator with memory, one value of `state_type` a key (one for all, unless `keyed`). None forgets the key."""
 
     state_type: ClassVar[Any] = Any
+    keyed: ClassVar[bool] = True
 
     def on_event(self, state: S | None, event: Event, emit: Emit) -> S | None:
         """Return the key's next state."""

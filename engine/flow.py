@@ -74,6 +74,16 @@ class Flow(msgspec.Struct, kw_only=True):
         """Return the nodes that take from `name`, each with the output it takes."""
         return [(node, wire.output) for node in self.nodes.values() for wire in node.inputs if wire.node == name]
 
+    def key_giver(self, node: Node) -> Node | None:
+        """Return the node that gives the events which come to a node their key, or None where they have none."""
+        waiting, seen = [node], set[str]()
+        for one in waiting:
+            if one.key is not None:
+                return one
+            seen.add(one.name)
+            waiting += [self.nodes[w.node] for w in one.inputs if w.node in self.nodes and w.node not in seen]
+        return None
+
     def raise_findings(self) -> "Flow":
         """Return the flow, or raise FlowInvalid when anything was found."""
         if self.document.findings:

@@ -16,6 +16,8 @@ from engine.keyed import SHARDS, Shard
 from engine.outputs import DEAD
 from engine.plan import Plan, Run
 
+TAP = "tap "
+
 
 class Sent(msgspec.Struct, frozen=True):
     """One message of a run: when it arrives (microseconds), at which source, with which topic, payload and meta."""
@@ -28,7 +30,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Harness:
-    """One run of a flow. `out` holds the events that reached each sink, `dead` the dead letters, in order."""
+    """One run of a flow. `out` holds the events that reached each sink or tap, `dead` the dead letters, in order."""
 
     def __init__(self, flow: Flow, stream: str = "test", taps: Iterable[str] = ()) -> None:
         flow = tapped(flow, taps)
@@ -94,7 +96,7 @@ class Harness:
             elif shard:
                 waiting[port].append((shard, item))
             else:
-                self.out[port] += item
+                self.out[port.removeprefix(TAP)] += item
 
 
 class Tap(Sink):
@@ -102,9 +104,9 @@ class Tap(Sink):
 
 
 def tapped(flow: Flow, wires: Iterable[str]) -> Flow:
-    """Return the flow with a sink at each of these wires (`node` or `node.output`), named as the wire."""
-    taps = {wire: Node(name=wire, section="sinks", component=Tap(), inputs=(Input.parse(wire),)) for wire in wires}
-    return msgspec.structs.replace(flow, nodes=flow.nodes | taps)
+    """Return the flow with a sink at each of these wires (`node` or `node.output`)."""
+    taps = [Node(name=TAP + wire, section="sinks", component=Tap(), inputs=(Input.parse(wire),)) for wire in wires]
+    return msgspec.structs.replace(flow, nodes=flow.nodes | {node.name: node for node in taps})
 
 
 def block_of(messages: list[Sent], first: int, time: int) -> Block:

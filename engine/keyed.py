@@ -129,12 +129,13 @@ class Shard:
             self.now = event.arrival
             if self._heap and self._heap[0][0] <= self.now:
                 self._fire()
+        key = event.key if self.operator.keyed else ""
         try:
-            state = self.operator.on_event(self.states.get(event.key), event, self.outputs)
+            state = self.operator.on_event(self.states.get(key), event, self.outputs)
         except Exception as fault:
             self._fault(event, fault)
         else:
-            self._keep(event.key, state)
+            self._keep(key, state)
 
     def _fault(self, event: Event, fault: Exception) -> None:
         letter = dead_letter(self.node, event, self.explain(fault, event))

@@ -92,9 +92,11 @@ def _joined(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 def _path(document: Document, where: Where, error: ErrorDetails, model: type[BaseModel], strip: str) -> Path:
     """Return where an error is in the file: without the names that pydantic puts in for the parts of unions."""
     found: list[int | str] = []
-    for part in error["loc"]:
+    own = len(error["loc"]) - 1 if error["type"] in ("extra_forbidden", "missing") else -1
+    for number, part in enumerate(error["loc"]):
         spelt = found[1:] if strip and found[:1] == [strip] else found
-        if document.has((*where, *spelt, part)) or not (isinstance(part, str) and _invented(part)):
+        spoken = number == own or document.has((*where, *spelt, part))
+        if spoken or not (isinstance(part, str) and _invented(part)):
             found.append(part)
     named = tuple(_named(error)[0].split("."))
     if named[0] and (document.has((*where, *found, *named)) or named[0] in _options(model, tuple(found))):

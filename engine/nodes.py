@@ -14,7 +14,7 @@ from engine.expressions import Expression, ExpressionFault
 from engine.expressions import parse as parse_expression
 from engine.flow import Input, Node
 from engine.model_faults import report, shown
-from engine.registry import SECTIONS, kinds
+from engine.registry import SECTIONS, Kinds, kinds
 
 COMMON = {
     "sources": ("about", "was", "key", "where"),
@@ -39,7 +39,7 @@ class NodeReader:
     def __init__(self, document: Document, settings: Mapping[str, Any], pack: Path) -> None:
         self.document = document
         self.context = Options(settings, pack)
-        self.kinds: dict[str, dict[str, type[Component]]] = {}
+        self.kinds: dict[str, Kinds] = {}
         self.unusable: set[str] = set()
         self.nodes: dict[str, Node] = {}
         for section in SECTIONS:

@@ -12,7 +12,6 @@ import structlog
 from engine.component import Writer
 from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, Unavailable
-from engine.event import Event
 from engine.frames import Push
 from engine.outputs import DEAD
 
@@ -158,13 +157,15 @@ class Lane:
 
 
 class Outlet:
-    """All lanes of a flow; `put` takes what a stage gave for a port."""
+    """All lanes of a flow. The sinks in `answering` wait for the others: they get their events last."""
 
-    def __init__(self, openers: dict[str, Opener], drop: Callable[[DeadLetter], None]) -> None:
+    def __init__(
+        self, openers: dict[str, Opener], drop: Callable[[DeadLetter], None], answering: frozenset[str] = frozenset()
+    ) -> None:
         self.lanes = {name: Lane(name, drop) for name in openers}
         self._openers = openers
         self._tasks: list[asyncio.Task[None]] = []
-        self._answering: set[str] = set()
+        self._answering = answering
         self._kept: dict[tuple[str, str, str], Push] = {}
 
     def start(self, loop: asyncio.AbstractEventLoop, outside: Any) -> None:
@@ -180,21 +181,26 @@ class Outlet:
 
         self._tasks = asyncio.run_coroutine_threadsafe(start_all(), loop).result()
 
-    def put(self, port: str, chunk: list[Event] | list[DeadLetter]) -> None:
-        """Hand a chunk to a sink's lane."""
-        self.lanes[port].put(chunk)
+    def put(self, items: list[tuple[str, list[Any]]]) -> None:
+        """Hand chunks of events or dead letters to the lanes of their sinks."""
+        for port, chunk in sorted(items, key=self._is_answering) if self._answering else items:
+            self.lanes[port].put(chunk)
+
+    def _is_answering(self, item: tuple[str, list[Any]]) -> bool:
+        return item[0] in self._answering
 
     def put_letters(self, letters: list[DeadLetter]) -> None:
         """Take dead letters from a sink; never waits, since the I/O thread calls it."""
         self.lanes[DEAD].put(letters, wait=False)
 
     async def others_flushed(self, lane: str) -> None:
-        """Wait until what was put to the other lanes so far is durable; who waits like this is not waited for."""
-        self._answering.add(lane)
-        await asyncio.gather(*(other.drained() for name, other in self.lanes.items() if name not in self._answering))
+        """Wait until what was put to the other lanes so far is durable; answering ones do not wait for each other."""
+        others = self.lanes.keys() - self._answering - {lane}
+        await asyncio.gather(*(self.lanes[name].drained() for name in others))
 
     def keep(self, push: Push) -> None:
         """Remember the latest value of a kept event: it is part of the snapshot, so that no restart loses it."""
+        self._kept.pop((push.channel, push.event, push.room), None)
         self._kept[push.channel, push.event, push.room] = push
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]

@@ -6,8 +6,8 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,28 @@ SECTIONS = ("sources", "operators", "sinks")
 _BASES: dict[str, tuple[type[Component], ...]] = {
     "sources": (Source,), "operators": (Stateless, Stateful), "sinks": (Sink,),
 }  # fmt: skip
+
+
+Import = Callable[[], type[Component]]
+
+
+class Kinds(Mapping[str, type[Component]]):
+    """The kinds of a section by name. A class is imported when it is asked for: a worker needs few of them."""
+
+    def __init__(self, imports: Mapping[str, Import]) -> None:
+        self._imports = imports
+
+    def __getitem__(self, kind: str) -> type[Component]:
+        return self._imports[kind]()
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._imports
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._imports)
+
+    def __len__(self) -> int:
+        return len(self._imports)
 
 
 def component(kind: str) -> Callable[[type[C]], type[C]]:
@@ -69,40 +91,47 @@ def _why(file: Path, fault: Exception) -> str:
     return f"{file}:{line}: {type(fault).__name__}: {message}"
 
 
-@lru_cache
-def _installed(section: str) -> dict[str, type[Component]]:
+@cache
+def _from_package(section: str, name: str) -> type[Component]:
+    return component_class(importlib.import_module(f"{section}.{name}"), name, section)
+
+
+@cache
+def _installed(section: str) -> dict[str, Import]:
     package = importlib.import_module(section)
     names = [info.name for info in pkgutil.iter_modules(package.__path__)]
-    found = {name: component_class(importlib.import_module(f"{section}.{name}"), name, section) for name in names}
+    found: dict[str, Import] = {name: partial(_from_package, section, name) for name in names}
     for point in entry_points(group="millstream.components"):
         try:
             loaded = point.load()
         except Exception as fault:
             raise EnvironmentFault(f"the installed component {point.value}: {type(fault).__name__}: {fault}") from fault
         if loaded.section == section:
-            found.setdefault(loaded.kind, loaded)
+            found.setdefault(loaded.kind, partial(_same, loaded))
     return found
 
 
-def kinds(section: str, pack: Path | None = None) -> tuple[dict[str, type[Component]], dict[str, str]]:
+def _same(cls: type[Component]) -> type[Component]:
+    return cls
+
+
+def kinds(section: str, pack: Path | None = None) -> tuple[Kinds, dict[str, str]]:
     """Return all kinds of a section by name, those in the pack's own folder last, and why some cannot be used."""
-    found, faults = dict(_installed(section)), dict[str, str]()
-    if pack is None or not (pack / section).is_dir():
-        return found, faults
-    for file in sorted((pack / section).glob("[!_]*.py")):
+    found, faults = dict(_installed(section)), {}
+    for file in sorted((pack / section).glob("[!_]*.py")) if pack is not None else ():
         there = found.get(file.stem)
-        if there is not None and Path(inspect.getfile(there)) == file.resolve():
+        if there is not None and Path(inspect.getfile(there())) == file.resolve():
             continue
         try:
             if there is not None:
                 raise EnvironmentFault(f"{file}: a kind of its own; '{file.stem}' is there already")
-            found[file.stem] = _from_file(section, file)
+            found[file.stem] = partial(_same, _from_file(section, file))
         except EnvironmentFault as fault:
             faults[file.stem] = str(fault)
-    return found, faults
+    return Kinds(found), faults
 
 
-def components(section: str, pack: Path | None = None) -> dict[str, type[Component]]:
+def components(section: str, pack: Path | None = None) -> Kinds:
     """Return all kinds of a section by name; raises EnvironmentFault for one that cannot be used."""
     found, faults = kinds(section, pack)
     if faults:

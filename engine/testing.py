@@ -86,7 +86,14 @@ def differences(wanted: Any, got: Any, path: str = "") -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(got, list) and len(wanted) == len(got):
         for index, (one, other) in enumerate(zip(wanted, got, strict=True)):
             yield from differences(one, other, f"{path}[{index}]")
-    elif wanted != got and not (
-        isinstance(wanted, float) and isinstance(got, (int, float)) and abs(wanted - got) < 1e-9
-    ):
+    elif not _same(wanted, got):
         yield f"{path}: {wanted!r}; got {got!r}"
+
+
+def _same(wanted: Any, got: Any) -> bool:
+    """Compare values: true is not 1, and computed numbers may differ in the last digits."""
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return wanted is got
+    if isinstance(wanted, float) and isinstance(got, int | float):
+        return abs(wanted - got) < 1e-9
+    return bool(wanted == got)

@@ -61,7 +61,8 @@ class Worker:
         self.letters = DeadLetters(DeadLetterStore(self.folder / "deadletters.db"), self.plan.replying, record.version)
         openers: dict[str, Opener] = {node.name: _opener(node) for node in self.flow.section("sinks")}
         openers[DEAD] = self.letters.open
-        self.outlet = Outlet(openers, self.letters.drop)
+        answering = frozenset(node.name for node in self.flow.section("sinks") if node.kind == "reply")
+        self.outlet = Outlet(openers, self.letters.drop, answering)
         self.feed: Feed | None = None
         self._stopping = False
         self._io = _IoThread()

@@ -95,7 +95,7 @@ class YamlReader:
         position = getattr(fault, "position", 0)
         before = self._text[:position] if mark is None else ""
         line, column = (mark.line, mark.column) if mark else (before.count("\n"), len(before.rpartition("\n")[2]))
-        here = self._text.split("\n")[line][column : column + 1] if mark else ""
+        here = self._text[mark.index : mark.index + 1] if mark else ""
         if here == "\t":
             self._find("yaml", line, column, "spaces to indent; got a tab")
         else:
@@ -181,7 +181,7 @@ class YamlReader:
     def _scalar(self, event: Any, where: Where) -> Any:
         start, text = event.start_mark, event.value
         written = self._text[start.index : event.end_mark.index]
-        quote = 0 if event.style is None else 1
+        quote = 1 if event.style in ("'", '"') else 0
         exact = written[quote : len(written) - quote] == text
         self.document.mark_text(where, start.line, start.column + quote * exact, text if exact else None)
         kind = self._kind(event)

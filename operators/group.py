@@ -52,10 +52,13 @@ class Group(Stateful[int]):
     )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
-        """Find a table that is not there."""
+        """Find a table that is not there, and a key, by which each key would count for itself."""
         if self.table is not None and self.table not in flow.tables:
             message = f"a table of this flow; got '{self.table}'"
             yield Problem("unknown-table", "table", message, did_you_mean(self.table, flow.tables))
+        elif self.table is not None and (giver := flow.key_giver(node)):
+            message = f"no key, so that each row has a number of its own; got the key of '{giver.name}'"
+            yield Problem("option-value", "table", message)
 
     def implies(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the sink that stores the groups."""

@@ -19,6 +19,7 @@ class Number(Stateful[int]):
     """The first number."""
 
     state_type = int
+    keyed = False
     examples = (
         Example(
             about="Rows get their ids.",

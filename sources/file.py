@@ -77,7 +77,7 @@ class Lines:
             self._file = self.path.open("rb")
             self._at = self.path.stat().st_mtime_ns // 1000
             if self.options.format == "csv":
-                self._names = _cells(self._file.readline())
+                self._names = _names(self._file.readline())
         start = position if position is not None else self._file.tell()
         self._file.seek(start)
         lines = [line for line in (self._file.readline(LONGEST) for _ in range(limit)) if line]
@@ -89,7 +89,7 @@ class Lines:
             return line
         try:
             cells = _cells(line)
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, csv.Error):
             return line
         return msgspec.json.encode({name: self._value(cell) for name, cell in zip(self._names, cells, strict=False)})
 
@@ -107,6 +107,14 @@ class Lines:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _names(line: bytes) -> list[str]:
+    """Return the names of the columns; of a header that cannot be read, what can be."""
+    try:
+        return _cells(line)
+    except (UnicodeDecodeError, csv.Error):
+        return line.decode("utf-8", "replace").strip().split(",")
 
 
 def _cells(line: bytes) -> list[str]:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ from engine.api import (
     component,
 )
 
+AGAIN = 0.5
+CACHED_TOPICS = 100_000
 _FILTER = re.compile(r"(?:[^#+/]*|\+)(?:/(?:[^#+/]*|\+))*(?:/#)?|#")
 
 
@@ -30,6 +32,7 @@ _FILTER = re.compile(r"(?:[^#+/]*|\+)(?:/(?:[^#+/]*|\+))*(?:/#)?|#")
 class Mqtt(Source):
     """Subscribe to topics of the broker that `MILLSTREAM_MQTT` names (the embedded one by default).
 
+    All `mqtt` sources of a flow share one connection, so their messages keep the order in which the broker sends them.
     Delivery: at QoS 1 every message is in the durable inbox before it is acknowledged; when the gateway is away the
     broker keeps messages in a persistent session; what it sends again is recognised by its packet id. When the inbox
     is full, acknowledgements stop, and the broker stops sending.
@@ -66,44 +69,121 @@ class Mqtt(Source):
                     f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'",
                 )
 
-    def _arrival(self, message: MqttMessage) -> Arrival:
+    def arrival(self, message: MqttMessage) -> Arrival:
+        """Return a message as the inbox takes it; one that is too large is cut, and says so."""
         size, meta = len(message.payload), {"retain": True} if message.retain else None
         if size <= self.largest:
             return Arrival(message.payload, message.topic, meta, message.packet_id, message.dup)
         cut = {"oversize": size, "largest": self.largest}
         return Arrival(message.payload[:1024], message.topic, cut, message.packet_id, message.dup)
 
-    async def run(self, intake: Intake) -> None:
-        """Receive until cancelled; acknowledge a batch when it is committed."""
+    @classmethod
+    async def run_all(cls, members: Sequence[tuple[Self, Intake]]) -> None:
+        """Receive for all these sources on one connection until cancelled."""
+        await Receiver(members).run()
 
-        def receive(messages: list[MqttMessage]) -> None:
-            store(messages, [self._arrival(message) for message in messages])
 
-        def store(messages: list[MqttMessage], arrivals: list[Arrival]) -> None:
-            try:
-                intake.submit(arrivals, partial(committed, messages, arrivals))
-            except Unavailable as fault:
-                committed(messages, arrivals, fault)
+class Receiver:
+    """One connection for the sources of a flow: a batch is acknowledged when every part of it is committed."""
 
-        def committed(messages: list[MqttMessage], arrivals: list[Arrival], fault: BaseException | None) -> None:
-            if fault is None:
-                session.acknowledge(messages)
-                intake.acknowledged([m.packet_id for m in messages if m.packet_id])
-            else:
-                session.pause()
-                intake.state("waiting", str(fault))
-                asyncio.get_running_loop().call_later(0.5, again, messages, arrivals)
-
-        def again(messages: list[MqttMessage], arrivals: list[Arrival]) -> None:
-            session.resume()
-            store(messages, arrivals)
-
-        session = MqttSession(
+    def __init__(self, members: Sequence[tuple[Mqtt, Intake]]) -> None:
+        self._members = members
+        self._takers: dict[str, tuple[int, ...]] = {}
+        intake = members[0][1]
+        self._session = MqttSession(
             intake.mqtt.address,
-            f"{intake.mqtt.client_id}-{intake.flow}-{intake.source}",
-            on_messages=receive,
-            topics=[(topic, self.qos) for topic in self.topics],
+            f"{intake.mqtt.client_id}-{intake.flow}",
+            on_messages=self._receive,
+            topics=list(_topics(members).items()),
             version=intake.mqtt.version,
-            on_state=intake.state,
+            on_state=self._state,
         )
-        await session.run()
+
+    async def run(self) -> None:
+        """Receive until cancelled."""
+        await self._session.run()
+
+    def _state(self, state: str, detail: str) -> None:
+        for _, intake in self._members:
+            intake.state(state, detail)
+
+    def _taking(self, topic: str) -> tuple[int, ...]:
+        """Return which sources take a topic; none does where an earlier version of the flow had subscribed to it."""
+        found = self._takers.get(topic)
+        if found is None:
+            members = enumerate(self._members)
+            found = tuple(i for i, (source, _) in members if any(matches(f, topic) for f in source.topics))
+            if len(self._takers) >= CACHED_TOPICS:
+                self._takers.clear()
+            self._takers[topic] = found
+        return found
+
+    def _receive(self, messages: list[MqttMessage]) -> None:
+        """Submit the runs of a batch in order; what no source takes is acknowledged with the rest."""
+        runs: list[tuple[int, list[MqttMessage]]] = []
+        for message in messages:
+            for index in self._taking(message.topic):
+                if not runs or runs[-1][0] != index:
+                    runs.append((index, []))
+                runs[-1][1].append(message)
+        batch = Batch(messages, len(runs))
+        if not runs:
+            self._session.acknowledge(messages)
+        for index, part in runs:
+            self._store(batch, index, part)
+
+    def _store(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
+        source, intake = self._members[index]
+        try:
+            intake.submit([source.arrival(message) for message in part], partial(self._done, batch, index, part))
+        except Unavailable as fault:
+            self._done(batch, index, part, fault)
+
+    def _done(self, batch: "Batch", index: int, part: list[MqttMessage], fault: BaseException | None) -> None:
+        """Acknowledge a batch with its last part; a part that could not be committed is tried again."""
+        if fault is not None:
+            self._session.pause()
+            self._members[index][1].state("waiting", str(fault))
+            asyncio.get_running_loop().call_later(AGAIN, self._again, batch, index, part)
+            return
+        batch.open -= 1
+        if batch.open == 0:
+            self._session.acknowledge(batch.messages)
+            for source in {i for message in batch.messages for i in self._taking(message.topic)}:
+                packets = [m.packet_id for m in batch.messages if m.packet_id and source in self._taking(m.topic)]
+                self._members[source][1].acknowledged(packets)
+
+    def _again(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
+        self._session.resume()
+        self._store(batch, index, part)
+
+
+class Batch:
+    """Messages of one read, and how many of its parts are not committed yet."""
+
+    def __init__(self, messages: list[MqttMessage], parts: int) -> None:
+        self.messages, self.open = messages, parts
+
+
+def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:
+    """Return each filter with the highest quality of service that a source asks for it."""
+    topics: dict[str, int] = {}
+    for source, _ in members:
+        for topic in source.topics:
+            topics[topic] = max(source.qos, topics.get(topic, 0))
+    return topics
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Tell whether a topic falls under a filter (MQTT 5, 4.7): `$` topics not under a wildcard at the first level."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[0] == "$share":
+        wanted = wanted[2:]
+    if topic.startswith("$") and wanted[0] in ("#", "+"):
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if index >= len(levels) or level not in ("+", levels[index]):
+            return False
+    return len(wanted) == len(levels)

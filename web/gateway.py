@@ -17,12 +17,12 @@ import structlog
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
-from engine.component import ChannelSource, Operator, PulledSource, RoutedSource, Source
+from engine.component import ChannelSource, Intake, Operator, PulledSource, RoutedSource, Source
 from engine.database import describe, open_database, place
 from engine.deployed import place_flow, read_record, record_of, write_record
 from engine.errors import EnvironmentFault, Unavailable
 from engine.event import derived_id
-from engine.flow import Flow, Node
+from engine.flow import Flow
 from engine.frames import Push
 from engine.inbox import InboxWriter
 from engine.intake import ReplyDesk
@@ -211,23 +211,15 @@ class Gateway:
     def _start_sources(self, stack: AsyncExitStack) -> None:
         tasks = []
         for flow in self.flows:
+            kinds: dict[type[Source], list[tuple[Source, Intake]]] = {}
             for node in flow.section("sources"):
                 source = node.component
                 if isinstance(source, Source) and not isinstance(source, RoutedSource | ChannelSource | PulledSource):
-                    tasks.append(asyncio.create_task(self._receive(flow, node, source)))
+                    intake = self.inside.intake(flow.name, node.name)
+                    kinds.setdefault(type(source), []).append((source, intake))
                 self.say(f"source   {flow.name}.{node.name}: {node.kind} {_what(source)}")
+            tasks += [asyncio.create_task(_receive(kind, members)) for kind, members in kinds.items()]
         stack.push_async_callback(_cancel, *tasks)
-
-    async def _receive(self, flow: Flow, node: Node, source: Source) -> None:
-        """Run a source; one that fails is tried again."""
-        intake = self.inside.intake(flow.name, node.name)
-        while True:
-            try:
-                return await source.run(intake)
-            except Exception as fault:
-                log.exception("source fails, starts again", flow=flow.name, source=node.name)
-                intake.state("failed", f"{type(fault).__name__}: {fault}")
-            await asyncio.sleep(AGAIN)
 
     def _start_workers(self, stack: AsyncExitStack) -> None:
         for flow in self.flows:
@@ -262,9 +254,23 @@ def beginnings(flow: Flow) -> Iterator[Push]:
                 yield Push(channel, event, derived_id(node.name, "", 0), msgspec.json.encode(empty), keep=True)
 
 
+async def _receive(kind: type[Source], members: list[tuple[Source, Intake]]) -> None:
+    """Run the sources of one kind in one flow; when they fail they are tried again."""
+    while True:
+        try:
+            return await kind.run_all(members)
+        except Exception as fault:
+            for _, intake in members:
+                log.exception("source fails, starts again", flow=intake.flow, source=intake.source)
+                intake.state("failed", f"{type(fault).__name__}: {fault}")
+        await asyncio.sleep(AGAIN)
+
+
 def _what(source: object) -> str:
     if isinstance(source, RoutedSource):
         return " ".join(str(part) for part in source.route()[:2])
+    if isinstance(source, ChannelSource):
+        return source.channel()
     return " ".join(getattr(source, "topics", ()) or ())
 
 

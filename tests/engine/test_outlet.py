@@ -12,7 +12,7 @@ from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, EventFault, Unavailable
 from engine.event import Event
 from engine.frames import Push
-from engine.outlet import Outlet
+from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 
 
@@ -45,8 +45,9 @@ class Loop:
         self.thread.start()
         self.outlets: list[Outlet] = []
 
-    def outlet(self, **sinks: Sink) -> Outlet:
-        made = Outlet({name: sink.open for name, sink in sinks.items()} | {DEAD: Sink().open}, self._drop)
+    def outlet(self, *answering: str, **sinks: Sink) -> Outlet:
+        openers: dict[str, Opener] = {name: sink.open for name, sink in sinks.items()}
+        made = Outlet(openers | {DEAD: Sink().open}, self._drop, frozenset(answering))
         self.outlets.append(made)
         made.start(self.loop, None)
         return made
@@ -82,11 +83,16 @@ def events(*numbers: int) -> list[Event]:
     return [event(number) for number in numbers]
 
 
+def flush_with(outlet: Outlet, number: int) -> None:
+    outlet.put([("out", events(number))])
+    outlet.flush()
+
+
 def test_flush_waits_until_all_is_written(io: Loop) -> None:
     sink = Sink(lambda _: asyncio.sleep(0.02))
     outlet = io.outlet(out=sink)
     for number in range(5):
-        outlet.put("out", events(number))
+        outlet.put([("out", events(number))])
     outlet.flush()
     assert [item.data["n"] for item in sink.written] == [0, 1, 2, 3, 4]
     assert outlet.lanes["out"].state.written == 5
@@ -95,7 +101,7 @@ def test_flush_waits_until_all_is_written(io: Loop) -> None:
 def test_closing_closes_the_sinks(io: Loop) -> None:
     sink = Sink()
     outlet = io.outlet(out=sink)
-    outlet.put("out", events(1))
+    outlet.put([("out", events(1))])
     outlet.flush()
     asyncio.run_coroutine_threadsafe(outlet.close(), io.loop).result(5)
     assert sink.closed
@@ -110,7 +116,7 @@ def test_a_target_that_is_away_is_tried_again(io: Loop) -> None:
             raise Unavailable("gone fishing")
 
     outlet = io.outlet(out=Sink(away))
-    outlet.put("out", events(1))
+    outlet.put([("out", events(1))])
     outlet.flush()
     state = outlet.lanes["out"].state
     assert (state.retries, state.away, state.written) == (3, "", 1)
@@ -125,7 +131,7 @@ def test_a_bad_event_costs_itself_only(io: Loop) -> None:
     outlet = Outlet({"out": sink.open, DEAD: dead.open}, io._drop)
     io.outlets.append(outlet)
     outlet.start(io.loop, None)
-    outlet.put("out", events(*range(10)))
+    outlet.put([("out", events(*range(10)))])
     outlet.flush()
     assert [item.data["n"] for item in sink.written] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
     assert [(letter.node, letter.event.data["n"], letter.reason) for letter in dead.written] == [
@@ -161,9 +167,7 @@ def test_a_sink_that_cannot_be_opened_fails_the_flow(
 
     outlet = io.outlet(out=Closed())
     with pytest.raises(kind, match=text):
-        for _ in range(100):
-            outlet.put("out", events(1))
-            outlet.flush()
+        flush_with(outlet, 1)
 
 
 def test_a_full_lane_makes_the_flow_wait(io: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +178,8 @@ def test_a_full_lane_makes_the_flow_wait(io: Loop, monkeypatch: pytest.MonkeyPat
         await gate.wait()
 
     outlet = io.outlet(out=Sink(gated))
-    outlet.put("out", events(1, 2, 3))
-    putting = threading.Thread(target=outlet.put, args=("out", events(4)))
+    outlet.put([("out", events(1, 2, 3))])
+    putting = threading.Thread(target=outlet.put, args=([("out", events(4))],))
     putting.start()
     putting.join(0.2)
     assert putting.is_alive()
@@ -193,15 +197,15 @@ def test_giving_up_frees_who_waits(io: Loop, monkeypatch: pytest.MonkeyPatch, wa
         raise Unavailable("gone for good")
 
     outlet = io.outlet(out=Sink(away))
-    outlet.put("out", events(1))
+    outlet.put([("out", events(1))])
     io.loop.call_soon_threadsafe(io.loop.call_later, 0.05, outlet.give_up, EnvironmentFault("too late"))
     with pytest.raises(EnvironmentFault, match="too late"):
-        outlet.put("out", events(2)) if waiting == "put" else outlet.flush()
+        outlet.put([("out", events(2))]) if waiting == "put" else outlet.flush()
 
 
 def test_what_is_written_already_is_not_lost_by_giving_up(io: Loop) -> None:
     outlet = io.outlet(out=Sink())
-    outlet.put("out", events(1))
+    outlet.put([("out", events(1))])
     outlet.flush()
     outlet.give_up(EnvironmentFault("too late"))
     outlet.flush()
@@ -221,15 +225,14 @@ def test_two_sinks_that_wait_for_the_others_do_not_wait_for_each_other(io: Loop)
         await asyncio.sleep(0.05)
         order.append("row")
 
-    outlet = io.outlet(first=answering("first"), second=answering("second"), row=Sink(slow))
-    for number in range(3):
-        for name in ("first", "second", "row"):
-            outlet.put(name, events(number))
+    outlet = io.outlet("first", "second", first=answering("first"), second=answering("second"), row=Sink(slow))
+    outlet.put([(name, events(1)) for name in ("first", "second", "row")])
     flushing = threading.Thread(target=outlet.flush, daemon=True)
     flushing.start()
     flushing.join(5)
     assert not flushing.is_alive()
     assert order[0] == "row"
+    assert sorted(order[1:]) == ["first", "second"]
 
 
 def test_kept_values_survive_as_a_snapshot(io: Loop) -> None:
@@ -253,5 +256,5 @@ def test_at_most_so_many_values_are_kept(io: Loop, monkeypatch: pytest.MonkeyPat
 def test_a_lane_can_be_put_to_as_soon_as_it_is_started(io: Loop) -> None:
     for _ in range(50):
         outlet = io.outlet(out=Sink())
-        outlet.put("out", events(1))
+        outlet.put([("out", events(1))])
         outlet.flush()

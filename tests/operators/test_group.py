@@ -36,6 +36,20 @@ def test_each_key_has_groups_of_its_own() -> None:
     assert len({event.id for event in harness.out["opened"]}) == 3
 
 
+def test_rows_are_numbered_over_all_keys() -> None:
+    """A number is the id of a row, and a table has one row of each id."""
+    flow = load_text("""
+flow: f
+sources: {given: {mqtt: {topics: [t]}}}
+operators: {o: {from: given, key: k, group: {opens: opens, as: car}}, rows: {from: o, number: {as: id}}}
+sinks: {out: {from: rows, log: x}}
+""").raise_findings()
+    harness = run([sent(at, k=k) for at, k in enumerate("abcab")], flow)
+    harness.restart()
+    harness.send([sent(9, k="d")])
+    assert [(event.key, event.data["id"]) for event in harness.out["out"]] == list(zip("abcabd", range(1, 7), strict=True))
+
+
 def test_a_first_deploy_goes_on_above_the_tables_highest_id(tmp_path: Path) -> None:
     flow = load_text("""
 flow: f

@@ -56,6 +56,17 @@ def test_what_stands_before_the_first_event_has_the_same_fields() -> None:
     assert (empty["total"], empty["defect_rate"], empty["by_car"]) == (0, 0.0, {})
 
 
+def test_it_is_as_new_as_its_newest_event() -> None:
+    """By the events' own time, and an older one that comes later does not make it older."""
+    source = "{mqtt: {topics: [t], time: t}}"
+    harness = Harness(flow_of("tally", OPTIONS | {"every": "1s"}, key="", source=source))
+    base = START // SECOND
+    for at, t in ((10, base + 7), (20, base + 3)):
+        harness.send([sent(at, result="OK", t=t)])
+    assert [event.data["updated_at"].timestamp() for event in harness.out["out"]] == [base + 7, base + 7]
+    assert [event.time for event in harness.out["out"]] == [(base + 7) * SECOND] * 2
+
+
 def test_each_output_has_an_id_of_its_own_even_at_one_arrival() -> None:
     harness = Harness(flow_of("tally", OPTIONS | {"every": "0s"}, key=""))
     harness.send([sent(1, result="OK"), sent(1, result="DEFECT")])

@@ -1,6 +1,7 @@
 """The gateway and its workers as processes: what a kill, a crash, a lost answer and an edited file do."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -149,12 +150,24 @@ def test_a_killed_worker_comes_back(steady: Millstream) -> None:
 
 def test_a_killed_gateway_takes_everything_with_it_and_the_next_goes_on(steady: Millstream) -> None:
     assert post(steady, "/late", {"text": "before"})[0] == 202
+    [old] = map(psutil.Process, steady.worker_pids())
+    old.suspend()  # it takes its time to end
     steady.kill()
-    steady.start()  # at once: what is left of the old one is still about to end
-    ready(steady)
+    starting = threading.Thread(target=steady.start)
+    starting.start()
+    wait_until(lambda: len(steady.worker_pids()) == 2, "the next gateway has started its worker")
+    new = next(pid for pid in steady.worker_pids() if pid != old.pid)
+    wait_until(lambda: waits_for_the_lock(new), "the new worker waits for the old one")
+    old.resume()
+    starting.join(60)
+    assert new in steady.worker_pids()
     assert post(steady, "/late", {"text": "after"})[0] == 202
     steady.kill()
     wait_until(lambda: not steady._processes(), "workers and broker end by themselves", within=10)
+
+
+def waits_for_the_lock(pid: int) -> bool:
+    return any(file.path.endswith("worker.lock") for file in psutil.Process(pid).open_files())
 
 
 def test_kept_values_are_there_after_everything_was_killed(steady: Millstream) -> None:

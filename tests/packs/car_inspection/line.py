@@ -151,6 +151,8 @@ class Line:
         if not file.exists():
             return []
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as store:
+            if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'dead'").fetchall():
+                return []
             found = store.execute("SELECT node, topic, reason, payload FROM dead ORDER BY rowid").fetchall()
         return [Letter(*row) for row in found]
 

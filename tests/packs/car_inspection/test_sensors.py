@@ -21,14 +21,19 @@ def test_the_triggers_of_later_stages_open_no_car(line: Line, topic: str) -> Non
     assert line.query("SELECT MAX(id) FROM car") == [(car,)]
 
 
-@pytest.mark.parametrize("payload", ["", "1", "near", "[1, 2]", '{"result": "OK", "device": "LED"}', b"\xff\x00\xfe"])
-def test_a_trigger_may_carry_anything(line: Line, payload: str | bytes) -> None:
-    cars, results = line.count("car"), line.count("sensor_result")
+@pytest.mark.parametrize(
+    "payload",
+    ["", "1", "near", "[1, 2]", '{"result": "OK", "device": "LED"}', '{"implicit": true, "id": 7}', b"\xff\x00\xfe"],
+)
+def test_a_trigger_may_carry_anything_and_none_of_it_is_counted(line: Line, payload: str | bytes) -> None:
+    before, cars, results = line.settled(), line.count("car"), line.count("sensor_result")
     line.publish("sensor/ult01", payload)
     line.until(lambda: line.count("car") == cars + 1, "the car's row is there")
     line.sensor("LED", "OK")
     line.until(lambda: line.count("sensor_result") == results + 1, "the row is there")
     assert line.count("car") == cars + 1
+    after = line.settled()
+    assert (after["cars"], after["total"]) == (before["cars"] + 1, before["total"] + 1)
 
 
 def test_device_and_result_are_upper_cased(line: Line) -> None:

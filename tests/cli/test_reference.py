@@ -1,0 +1,97 @@
+"""`list`, `explain`, `schema` and the help of each command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.registry import SECTIONS, components
+from tests.cli.conftest import Call
+from tests.process import ROOT
+
+COMMANDS = ("run", "lint", "test", "list", "explain", "schema", "graph", "accounts")
+
+
+def test_every_kind_is_listed_with_a_line(call: Call) -> None:
+    listed = call("list").stdout.splitlines()
+    kinds = json.loads(call("list", "--json").stdout)
+    assert kinds.keys() == set(SECTIONS)
+    for section in SECTIONS:
+        assert kinds[section].keys() == components(section).keys()
+        for name, text in kinds[section].items():
+            assert text
+            assert f"  {name:12} {text}" in listed
+
+
+def test_a_kind_is_explained(call: Call) -> None:
+    shown = call("explain", "validate").stdout
+    assert shown.startswith("# validate (operator)")
+    assert "## Options" in shown
+
+
+def test_a_name_of_several_sections_is_explained_for_each_or_for_one(call: Call) -> None:
+    both = call("explain", "mqtt").stdout
+    assert "# mqtt (source)" in both
+    assert "# mqtt (sink)" in both
+    assert "# mqtt (source)" not in call("explain", "sinks.mqtt").stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("validat", "explain: a kind (see `millstream list`); got 'validat' (did you mean 'validate'?)"),
+        ("operators.mqtt", "explain: a kind (see `millstream list`); got 'operators.mqtt' (did you mean 'mqtt'?)"),
+        ("zzzzz", "explain: a kind (see `millstream list`); got 'zzzzz'"),
+    ],
+)
+def test_an_unknown_kind(call: Call, kind: str, expected: str) -> None:
+    refused = call("explain", kind)
+    assert (refused.exit_code, refused.stderr) == (2, f"millstream: {expected}\n")
+
+
+def test_explain_without_a_kind(call: Call) -> None:
+    assert call("explain").exit_code == 2
+
+
+def test_pages_of_all_kinds(call: Call, tmp_path: Path) -> None:
+    call("explain", "--into", tmp_path / "pages")
+    written = {str(path.relative_to(tmp_path / "pages")) for path in (tmp_path / "pages").glob("*/*.md")}
+    assert written == {f"{section}/{name}.md" for section in SECTIONS for name in components(section)}
+
+
+def test_the_schema_is_json(call: Call) -> None:
+    schema = json.loads(call("schema").stdout)
+    assert set(SECTIONS) <= schema["properties"].keys()
+
+
+def test_help_lists_every_command_with_a_line(call: Call) -> None:
+    shown = call("--help").stdout
+    assert "Usage: millstream " in shown
+    for command in COMMANDS:
+        assert f" {command} " in shown
+    assert "│ worker " not in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(call: Call, command: str) -> None:
+    helped = call(command, "--help")
+    assert helped.exit_code == 0
+    assert f"Usage: millstream {command}" in helped.stdout
+
+
+@pytest.mark.parametrize("words", ["bogus", "run", "lint", "accounts bogus", "lint --bogus ."])
+def test_wrong_usage_ends_with_2(call: Call, words: str) -> None:
+    assert call(*words.split()).exit_code == 2
+
+
+def test_help_needs_neither_the_database_library_nor_the_components() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['millstream', '--help']\n"
+        "try: runpy.run_module('millstream', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'sqlalchemy', 'bytewax', 'cv2', 'uvicorn'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "", done.stdout + done.stderr

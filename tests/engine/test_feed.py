@@ -1,0 +1,181 @@
+"""The feed: what a worker reads, in order and from where it stood; when it wakes, and when it asks for the time."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.errors import EnvironmentFault
+from engine.feed import LONGEST_WAIT, Feed, Position
+from engine.inbox import InboxReader
+from engine.keyed import Clock, Mark
+from engine.load import load_text
+from engine.plan import Plan
+from tests.engine.inbox_case import arrivals, put, writing
+
+FLOW = """\
+flow: flow
+sources:
+  gate: {mqtt: {topics: [topic]}}
+  log:  {file: {path: lines.jsonl}}
+operators: {through: {from: [gate, log], where: true}}
+sinks: {out: {from: through, log: {message: it came}}}
+"""
+
+
+class Asked:
+    """Counts what the feed asks upstream."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+
+    def used(self, offset: int) -> None:
+        raise AssertionError("only a snapshot tells what is used")
+
+    def ask_mark(self) -> None:
+        self.marks += 1
+
+
+class Case:
+    """A feed over a folder's inbox and file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.inbox = folder, folder / "inbox.db"
+        self.clock, self.asked = Clock(), Asked()
+        self.feeds: list[Feed] = []
+
+    def feed(self, position: Position | None = None) -> Feed:
+        plan = Plan(load_text(FLOW, self.folder / "flow.yaml").raise_findings())
+        feed = Feed(plan, InboxReader(self.inbox), self.clock, self.asked, position or Position())
+        self.feeds.append(feed)
+        return feed
+
+
+@pytest.fixture
+async def case(tmp_path: Path) -> Case:
+    async with writing(tmp_path / "inbox.db"):
+        return Case(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def closed(case: Case) -> Iterator[None]:
+    yield
+    for feed in case.feeds:
+        feed.close()
+        feed._inbox.close()
+
+
+async def append(case: Case, *numbers: int) -> None:
+    async with writing(case.inbox) as writer:
+        for number in numbers:
+            await put(writer, arrivals(b'{"n":%d}' % number))
+
+
+def numbers(found: list[Any]) -> list[int]:
+    runs = [run for item in found if not isinstance(item, Mark) for run in item]
+    return [event.data["n"] for _, events in runs for event in events]
+
+
+def ids(found: list[Any]) -> list[bytes]:
+    return [event.id for runs in found for _, events in runs for event in events]
+
+
+def marks(found: list[Any]) -> list[int]:
+    return [item.time for item in found if isinstance(item, Mark)]
+
+
+async def test_it_reads_on_from_where_it_stood(case: Case) -> None:
+    await append(case, 1, 2)
+    feed = case.feed()
+    assert numbers(feed.next()) == [1, 2]
+    assert feed.next() == []
+    stood = msgspec.msgpack.decode(msgspec.msgpack.encode(feed.position), type=Position)
+    await append(case, 3)
+    assert numbers(feed.next()) == [3]
+    assert numbers(case.feed(stood).next()) == [3]
+
+
+async def test_a_position_that_the_inbox_has_never_had_is_told(case: Case) -> None:
+    with pytest.raises(EnvironmentFault):
+        case.feed(Position(offset=7)).next()
+
+
+async def test_a_file_is_read_from_its_position_and_its_events_keep_their_ids(case: Case) -> None:
+    lines = case.folder / "lines.jsonl"
+    lines.write_bytes(b'{"n":1}\n{"n":2}\n')
+    feed = case.feed()
+    first = feed.next()
+    assert numbers(first) == [1, 2]
+    assert ids(case.feed().next()) == ids(first)
+    assert numbers(case.feed(feed.position).next()) == []
+
+
+async def test_a_wake_up_before_the_wait_is_not_lost(case: Case) -> None:
+    feed = case.feed()
+    assert feed.next() == []
+    feed.wake(1, 0)
+    begin = time.monotonic()
+    feed.wait()
+    assert time.monotonic() - begin < LONGEST_WAIT / 2
+
+
+async def test_a_wake_up_ends_the_wait(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.feed.LONGEST_WAIT", 30.0)
+    feed = case.feed()
+    feed._wake_at.clear()
+    waiting = threading.Thread(target=feed.wait, daemon=True)
+    waiting.start()
+    feed.wake(1, 0)
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+async def test_without_a_wake_up_it_looks_again_soon(case: Case) -> None:
+    begin = time.monotonic()
+    case.feed().wait()
+    assert time.monotonic() - begin < LONGEST_WAIT + 1
+
+
+async def test_time_that_nobody_waits_for_is_not_asked_for(case: Case) -> None:
+    feed = case.feed()
+    assert feed.next() == feed.next() == []
+    case.clock.set("node", "0", (time.time_ns() // 1000) + 60_000_000)
+    assert feed.next() == []
+    assert case.asked.marks == 0
+
+
+async def test_time_is_asked_for_once_and_passed_on_when_it_comes(case: Case) -> None:
+    feed = case.feed()
+    case.clock.set("node", "0", 1000)
+    assert feed.next() == feed.next() == []
+    assert case.asked.marks == 1
+    feed.mark(0, 2000)
+    assert marks(feed.next()) == [2000]
+    feed.next()
+    assert case.asked.marks == 2
+
+
+async def test_time_waits_for_what_came_before_it(case: Case) -> None:
+    feed = case.feed()
+    case.clock.set("node", "0", 1000)
+    feed.mark(1, 2000)
+    assert feed.next() == []
+    await append(case, 1)
+    found = feed.next()
+    assert numbers(found) == [1]
+    case.clock.set("node", "0", 1500)
+    assert marks(feed.next()) == [2000]
+
+
+async def test_events_bring_their_own_time(case: Case) -> None:
+    feed = case.feed()
+    case.clock.set("node", "0", 1000)
+    await append(case, 1)
+    found = feed.next()
+    assert numbers(found) == [1]
+    assert len(marks(found)) == 1
+    assert case.asked.marks == 0
