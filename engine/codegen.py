@@ -246,8 +246,10 @@ class StageWriter:
         several = bool(component.outputs.keys() - {component.fault_output})
         inlined: list[bool] = []
         wired = frozenset(output for _, output in self.flow.consumers(node.name))
-        outputs = "" if type(component).code is not Stateless.code and not several else self.code.bind(
-            Outputs(node.name, wired, component.fault_output), "o"
+        outputs = (
+            ""
+            if type(component).code is not Stateless.code and not several
+            else self.code.bind(Outputs(node.name, wired, component.fault_output), "o")
         )
 
         def write() -> None:

@@ -36,7 +36,9 @@ def _options(cls: type[Component]) -> Iterator[str]:
     for name, field in cls.model_fields.items():
         shown = field.alias or name
         kind = _type(schema.get(shown, {})).replace("|", "\\|")
-        default = "required" if field.is_required() else f"`{_default(field.get_default(call_default_factory=True), kind)}`"
+        default = (
+            "required" if field.is_required() else f"`{_default(field.get_default(call_default_factory=True), kind)}`"
+        )
         about = (field.description or "").replace("\n", " ").replace("|", "\\|")
         yield f"| `{shown}` | {kind} | {default} | {about} |"
 

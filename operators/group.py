@@ -1,4 +1,4 @@
-"""`group`: which group does an event belong to?"""
+"""`group`: which group an event belongs to."""
 
 from collections.abc import Iterable
 from typing import Any

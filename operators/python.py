@@ -45,7 +45,8 @@ class Python(Stateless):
     examples = (
         Example(
             about="Words that are longer than three letters.",
-            config="python: {code: \"def process(data):\\n    return [{'word': w} for w in data['text'].split() if len(w) > 3]\"}",
+            config='python: {code: "def process(data):\\n'
+            "    return [{'word': w} for w in data['text'].split() if len(w) > 3]\"}",
             given=[{"text": "one three five"}],
             expect=[{"word": "three"}, {"word": "five"}],
         ),
@@ -59,7 +60,7 @@ class Python(Stateless):
         return self
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
-        """Read the source without running it: is the function there?"""
+        """Read the source without running it, and look for the function."""
         option = "file" if self.file else "code"
         try:
             tree = ast.parse(self._source())

@@ -27,7 +27,7 @@ class Tally(Stateful[Counts]):
     """Count good and bad values of a field, in all and for each value of other fields.
 
     What comes out is the whole statistics: `total`, one count for good and bad under their names in small letters
-    (`ok`, `defect`), the bad one's rate (`defect_rate`, 0..1), `by_<field>` for each of `by` (without a trailing `_id`),
+    (`ok`, `defect`), the bad one's rate (`defect_rate`, 0..1), `by_<field>` for each of `by` (without an ending `_id`),
     the `apart` and `counts`, and `updated_at`. It comes out at the first change and then at most once in `every` of
     arrival time, the last state always.
     """

@@ -17,7 +17,7 @@ class Held(msgspec.Struct, array_like=True):
 
 @component("throttle")
 class Throttle(Stateful[Held]):
-    """Let one event a key through in each `every`: the first at once, and with `keep: last` the latest at the end of it."""
+    """Let one event a key through in each `every`: the first at once, with `keep: last` the latest at the end too."""
 
     every: Duration = Field(gt=0)
     """The time in which one event goes through."""

@@ -115,7 +115,7 @@ class Rule(BaseModel):
 
 @component("validate")
 class Validate(Stateless):
-    """Check each event's fields and let only the declared ones through; what does not fit is rejected with every reason.
+    """Check fields and let only the declared ones through; what does not fit is rejected with every reason.
 
     A rejected event goes to `name.rejected` where that is wired, else to the dead letters, and an HTTP sender that
     waits for the stored row gets a 422 that names the fields.
@@ -130,13 +130,15 @@ class Validate(Stateless):
     examples = (
         Example(
             about="A station's verdict: upper-cased, one of two values, nothing else gets through.",
-            config="validate: {device: {type: text, case: upper, max: 50}, result: {type: text, case: upper, one_of: [OK, DEFECT]}}",
+            config="validate: {device: {type: text, case: upper, max: 50}, "
+            "result: {type: text, case: upper, one_of: [OK, DEFECT]}}",
             given=[{"device": "led", "result": "ok", "extra": 1}, {"device": "led", "result": "TIMEOUT"}],
             expect=[{"device": "LED", "result": "OK"}],
         ),
         Example(
             about="A number within bounds, with a default for the unit.",
-            config="validate: {temperature: {type: number, min: -40, max: 125}, unit: {type: text, required: false, default: C}}",
+            config="validate: {temperature: {type: number, min: -40, max: 125}, "
+            "unit: {type: text, required: false, default: C}}",
             given=[{"temperature": 21.5}, {"temperature": 300}, {"temperature": "hot"}],
             expect=[{"temperature": 21.5, "unit": "C"}],
         ),

@@ -53,7 +53,7 @@ class Sql(Sink):
         ),
         Example(
             about="The last state of each device, told by its name.",
-            config='sql: {table: device_state, mode: upsert, by: [device], columns: {state: lower(result)}}',
+            config="sql: {table: device_state, mode: upsert, by: [device], columns: {state: lower(result)}}",
             given=[{"device": "LED", "result": "OK"}, {"device": "LED", "result": "DEFECT"}],
             expect=[{"device": "LED", "state": "defect"}],
         ),

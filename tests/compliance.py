@@ -28,7 +28,7 @@ from engine.quantities import parse_duration
 from engine.reference import markdown, summary
 from engine.schema import language_schema
 from engine.testing import START, compare, plain
-from tests.engine.bytewax_case import run_bytewax
+from tests.engine.bytewax_case import Batch, run_bytewax
 
 SURROUNDINGS = """
 flow: example
@@ -117,7 +117,8 @@ def same_on_bytewax(flow: Flow, messages: list[Sent], harness: Harness) -> None:
     blocks = [block_of([message], number, message.at) for number, message in enumerate(messages, 1)]
     last = messages[-1].at + LATER
     with tempfile.TemporaryDirectory() as folder:
-        outcome = run_bytewax(flow, [[block, block.time] for block in blocks] + [[last]], Path(folder))
+        batches: list[Batch] = [[block, block.time] for block in blocks]
+        outcome = run_bytewax(flow, [*batches, [last]], Path(folder))
     assert {name: events for name, events in outcome.out.items() if events} == {
         name: events for name, events in harness.out.items() if events
     }
@@ -165,8 +166,9 @@ def plain_of(events: list[Event]) -> list[dict[str, Any]]:
 @contextmanager
 def watched() -> Iterator[list[str]]:
     """Collect the sockets that are opened meanwhile: an audit hook sees them all, whoever opens them."""
-    global _connections  # noqa: PLW0603 - a hook cannot be removed, so it is told where to write
-    _connections, found = [], []
+    global _connections
+    found: list[str] = []
+    _connections = []
     try:
         yield found
     finally:

@@ -94,7 +94,7 @@ def publish(line: Millstream, topic: str, data: Any = None) -> None:
 
 
 def picture(number: int) -> str:
-    return str(Distribution(picture="scratch").draw(random.Random(number), number))  # noqa: S311 - a drawing
+    return str(Distribution(picture="scratch").draw(random.Random(number), number))
 
 
 def camera(line: Millstream, *pictures: str) -> None:

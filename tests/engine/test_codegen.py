@@ -10,7 +10,9 @@ from engine.load import load_text
 from engine.testing import START
 
 
-def run(operators: str, sinks: str, *data: Any, sources: str = "{given: {mqtt: {topics: [t]}}}", at: int = START) -> Harness:
+def run(
+    operators: str, sinks: str, *data: Any, sources: str = "{given: {mqtt: {topics: [t]}}}", at: int = START
+) -> Harness:
     text = f"flow: f\nsources: {sources}\noperators: {operators}\nsinks: {sinks}\n"
     harness = Harness(load_text(text).raise_findings())
     harness.send([Sent(at, "given", msgspec.json.encode(item), "line/1") for item in data])
@@ -22,13 +24,19 @@ def out(harness: Harness, sink: str = "z") -> list[Any]:
 
 
 def test_events_keep_their_order_on_each_branch() -> None:
-    harness = run("{o: {from: given, where: n != 2}}", "{z: {from: o, log: x}, y: {from: given, log: x}}", *({"n": n} for n in range(5)))
+    harness = run(
+        "{o: {from: given, where: n != 2}}",
+        "{z: {from: o, log: x}, y: {from: given, log: x}}",
+        *({"n": n} for n in range(5)),
+    )
     assert [data["n"] for data in out(harness)] == [0, 1, 3, 4]
     assert [data["n"] for data in out(harness, "y")] == [0, 1, 2, 3, 4]
 
 
 def test_two_inputs_of_one_node_are_both_taken() -> None:
-    operators = "{a: {from: given, set: {by: \"'a'\"}}, b: {from: given, set: {by: \"'b'\"}}, c: {from: [a, b], set: {c: 1}}}"
+    operators = (
+        "{a: {from: given, set: {by: \"'a'\"}}, b: {from: given, set: {by: \"'b'\"}}, c: {from: [a, b], set: {c: 1}}}"
+    )
     harness = run(operators, "{z: {from: c, log: x}}", {"n": 1}, {"n": 2})
     assert sorted((data["n"], data["by"]) for data in out(harness)) == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
 
@@ -57,13 +65,20 @@ def test_a_key_is_text_and_a_missing_one_is_the_events_fault() -> None:
 
 def test_a_key_of_one_branch_is_not_that_of_another() -> None:
     operators = "{a: {from: given, key: k, set: {x: meta.key}}, b: {from: given, key: n, set: {x: meta.key}}}"
-    harness = run(operators, "{z: {from: a, log: x}, y: {from: b, log: x}, raw: {from: given, log: x}}", {"k": "k", "n": "n"})
+    harness = run(
+        operators, "{z: {from: a, log: x}, y: {from: b, log: x}, raw: {from: given, log: x}}", {"k": "k", "n": "n"}
+    )
     assert [out(harness, sink)[0].get("x") for sink in ("z", "y", "raw")] == ["k", "n", None]
     assert [harness.out[sink][0].key for sink in ("z", "y", "raw")] == ["k", "n", ""]
 
 
 def test_what_fails_goes_to_errors_with_its_reason_and_to_the_dead_letters() -> None:
-    harness = run("{o: {from: given, set: {m: n + 1}}}", "{z: {from: o, log: x}, bad: {from: o.errors, log: x}}", {"n": "a"}, {"n": 1})
+    harness = run(
+        "{o: {from: given, set: {m: n + 1}}}",
+        "{z: {from: o, log: x}, bad: {from: o.errors, log: x}}",
+        {"n": "a"},
+        {"n": 1},
+    )
     assert out(harness) == [{"n": 1, "m": 2}]
     assert out(harness, "bad")[0]["n"] == "a"
     assert out(harness, "bad")[0]["reason"] == harness.dead[0].reason
@@ -118,7 +133,13 @@ CHAIN = "{{from: n{0}, where: exists(a)}}"
 def test_a_long_row_of_nodes_compiles(length: int) -> None:
     """Python allows a hundred levels of indentation."""
     operators = ", ".join(f"n{i}: " + CHAIN.format(i - 1) for i in range(1, length))
-    harness = run(f"{{{operators}}}", f"{{z: {{from: n{length - 1}, log: x}}}}", {"a": 1}, {}, sources="{n0: {mqtt: {topics: [t]}}}")
+    harness = run(
+        f"{{{operators}}}",
+        f"{{z: {{from: n{length - 1}, log: x}}}}",
+        {"a": 1},
+        {},
+        sources="{n0: {mqtt: {topics: [t]}}}",
+    )
     assert harness.out["z"] == []
     harness.send([Sent(START, "n0", b'{"a": 1}')])
     assert len(harness.out["z"]) == 1
@@ -127,7 +148,9 @@ def test_a_long_row_of_nodes_compiles(length: int) -> None:
 
 def test_a_long_row_of_nodes_that_emit_compiles() -> None:
     """Python allows twenty blocks inside each other."""
-    operators = ", ".join(f"n{i}: {{from: {f'n{i - 1}' if i else 'given'}, split: {{of: a, as: b}}}}" for i in range(15))
+    operators = ", ".join(
+        f"n{i}: {{from: {f'n{i - 1}' if i else 'given'}, split: {{of: a, as: b}}}}" for i in range(15)
+    )
     assert len(out(run(f"{{{operators}}}", "{z: {from: n14, log: x}}", {"a": [1]}))) == 1
 
 
@@ -145,4 +168,8 @@ def test_ways_that_meet_again_and_again_are_written_once() -> None:
 def test_a_branch_that_changes_an_event_owns_it_only_when_nobody_else_has_it() -> None:
     operators = "{a: {from: given, set: {x: 1}}, b: {from: a, set: {x: 2}}, c: {from: a, set: {x: 3}}, d: {from: [b, c], set: {y: x}}}"
     harness = run(operators, "{z: {from: d, log: x}, y: {from: a, log: x}, w: {from: b, log: x}}", {})
-    assert (out(harness), out(harness, "y"), out(harness, "w")) == ([{"x": 2, "y": 2}, {"x": 3, "y": 3}], [{"x": 1}], [{"x": 2}])
+    assert (out(harness), out(harness, "y"), out(harness, "w")) == (
+        [{"x": 2, "y": 2}, {"x": 3, "y": 3}],
+        [{"x": 1}],
+        [{"x": 2}],
+    )

@@ -1,6 +1,8 @@
 """The plan on Bytewax: order, marks through several nodes with memory, ends of input, and recovery."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -71,7 +73,9 @@ def test_a_run_goes_on_where_the_last_one_ended(stops: list[int], tmp_path: Path
     whole = run_bytewax(FLOW, batches, tmp_path / "whole")
     parts = run_bytewax(FLOW, batches, tmp_path / "parts", stops)
     assert parts.out["z"] == whole.out["z"]
-    assert sorted(parts.out["y"], key=lambda e: (e.key, e.time)) == sorted(whole.out["y"], key=lambda e: (e.key, e.time))
+    assert sorted(parts.out["y"], key=lambda e: (e.key, e.time)) == sorted(
+        whole.out["y"], key=lambda e: (e.key, e.time)
+    )
     found = [(event.key, event.data["car"], event.data["id"]) for event in whole.out["z"]]
     assert found == [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]
 
@@ -102,8 +106,8 @@ def test_many_events_of_many_keys_are_those_of_the_harness(tmp_path: Path) -> No
         assert by_key(outcome.out.get(sink, [])) == by_key(harness.out[sink])
 
 
-def by_key(events: list[object]) -> dict[str, list[tuple[bytes, int]]]:
+def by_key(events: Iterable[Any]) -> dict[str, list[tuple[bytes, int]]]:
     found: dict[str, list[tuple[bytes, int]]] = {}
     for event in events:
-        found.setdefault(event.key, []).append((event.id, event.time))  # type: ignore[attr-defined]
+        found.setdefault(event.key, []).append((event.id, event.time))
     return {key: sorted(of) for key, of in found.items()}

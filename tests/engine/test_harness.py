@@ -73,6 +73,9 @@ def test_flow_tests_say_what_differs() -> None:
 def test_differences_look_at_the_named_fields_only() -> None:
     got = {"a": 1, "b": {"c": [1, 2.0000000001]}, "d": "text"}
     assert list(differences({"b": {"c": [1, 2.0]}, "d": {"contains": "ex"}}, got)) == []
-    assert list(differences({"b": {"c": [1]}, "x": 1}, got, "e")) == ["e.b.c: [1]; got [1, 2.0000000001]", "e.x: 1; got None"]
+    assert list(differences({"b": {"c": [1]}, "x": 1}, got, "e")) == [
+        "e.b.c: [1]; got [1, 2.0000000001]",
+        "e.x: 1; got None",
+    ]
     assert list(compare("z", [{}], [])) == ["z: 1 events; got 0"]
     assert list(differences({"x": 1, "y": True}, {"x": True, "y": True})) == [".x: 1; got True"]

@@ -38,7 +38,9 @@ class Alarm(Stateful[list[int]]):
 
 
 def shard(clock: Clock | None = None, stages: tuple[str, ...] = ("sources",), **options: Any) -> Shard:
-    return Shard("alarm", Alarm(**options), frozenset(), "0", clock or Clock(), Gate(stages), lambda fault, event: fault)
+    return Shard(
+        "alarm", Alarm(**options), frozenset(), "0", clock or Clock(), Gate(stages), lambda fault, event: fault
+    )
 
 
 def event(arrival: int, key: str = "k", **data: Any) -> Event:
@@ -142,7 +144,14 @@ def test_what_messagepack_refuses_is_stored_as_near_as_it_can() -> None:
     deep: Any = 1
     for _ in range(200):
         deep = [deep]
-    data = {"large": 2**80, "huge": 10**400, "set": {1}, "object": object, "deep": deep, "fine": [1, "a", None, b"x", True]}
+    data = {
+        "large": 2**80,
+        "huge": 10**400,
+        "set": {1},
+        "object": object,
+        "deep": deep,
+        "fine": [1, "a", None, b"x", True],
+    }
     found = storable({"k": Held(5, Event(b"i", 1, "k", "", "", data, None, 1))})
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=dict[str, Held])
     assert decoded["k"].waiting is not None

@@ -70,11 +70,15 @@ def test_the_packs_lint_clean(path: Path) -> None:
 
 
 def test_what_is_wrong_before_the_text_can_be_read(tmp_path: Path) -> None:
-    missing, latin, wide, large = (tmp_path / name for name in ("missing.yaml", "latin.yaml", "wide.yaml", "large.yaml"))
+    missing, latin, wide, large = (
+        tmp_path / name for name in ("missing.yaml", "latin.yaml", "wide.yaml", "large.yaml")
+    )
     latin.write_bytes(b"flow: f\nabout: caf\xe9\n")
     wide.write_bytes("flow: f\n".encode("utf-16"))
     large.write_bytes(b"flow: f # " + b"x" * (1 << 20))
-    found = [str(load(path).document.findings[0]).removeprefix(f"{tmp_path}/") for path in (missing, latin, wide, large)]
+    found = [
+        str(load(path).document.findings[0]).removeprefix(f"{tmp_path}/") for path in (missing, latin, wide, large)
+    ]
     assert found == [
         "missing.yaml:1:1: a readable file; No such file or directory [file]",
         "latin.yaml:2:1: UTF-8; got byte 0xe9 [encoding]",
@@ -150,7 +154,7 @@ def test_a_hostile_file_is_read_in_bounded_time(name: str) -> None:
 
 
 def test_a_long_circle_is_told_short() -> None:
-    unused, circle = findings(HOSTILE["a circle of ten thousand"])
+    _, circle = findings(HOSTILE["a circle of ten thousand"])
     assert circle == (
         "flow.yaml:4:8: node 'n1': from: no cycle; got n1 → n2 → n3 → n4 → n5 → n6 → n7 → n8 → … → n1 [cycle]"
     )
@@ -158,7 +162,7 @@ def test_a_long_circle_is_told_short() -> None:
 
 def test_the_command_line_tells_the_same_and_connects_to_nothing(tmp_path: Path) -> None:
     """Addresses that nobody listens at make no difference to lint."""
-    name, text, expected = next(case for case in TABLE if "several mistakes" in case[0])
+    _, text, expected = next(case for case in TABLE if "several mistakes" in case[0])
     (tmp_path / "flow.yaml").write_text(text)
     environment = {"MILLSTREAM_MQTT": "mqtt://127.0.0.1:1", "MILLSTREAM_DATABASE": "mysql+aiomysql://u:p@127.0.0.1:1/d"}
     command = [sys.executable, "-m", "millstream", "lint", str(tmp_path)]

@@ -67,7 +67,7 @@ sinks: {z: {from: p, log: x}}
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def pack(tmp_path: Path) -> Path:
     (tmp_path / "operators").mkdir()
     (tmp_path / "operators/twice.py").write_text(TWICE)
@@ -102,7 +102,7 @@ def test_it_is_listed_beside_the_installed_ones_and_has_a_page(pack: Path) -> No
     found = components("operators", pack)
     assert found.keys() - components("operators").keys() == {"twice", "latest"}
     assert summary(found["twice"]) == "Let each event through, and once more with a number"
-    assert "| `as_field` | text | `\"again\"` | The field that gets the number. |" in markdown(found["twice"])
+    assert '| `as_field` | text | `"again"` | The field that gets the number. |' in markdown(found["twice"])
 
 
 def test_it_complies(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,9 @@ def test_a_broken_file_is_told_and_stops_nobody_else(name: str, pack: Path) -> N
     text, expected = BROKEN[name]
     file = pack / "operators/broken.py"
     file.write_text(text)
-    (pack / "flow.yaml").write_text(FLOW.replace("from: p, log", "from: [p, q], log").replace("p: {", "q: {from: o, broken: x}, p: {"))
+    (pack / "flow.yaml").write_text(
+        FLOW.replace("from: p, log", "from: [p, q], log").replace("p: {", "q: {from: o, broken: x}, p: {")
+    )
     for _ in range(2):
         (finding,) = load(pack / "flow.yaml").document.findings
         assert finding.code == "component"

@@ -20,7 +20,9 @@ WHOLE = yaml.safe_load((ROOT / "flows/car_inspection/car_inspection.yaml").read_
 
 
 def errors(spec: Any) -> list[str]:
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}"[:200] for error in VALIDATOR.iter_errors(spec)]
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"[:200] for error in VALIDATOR.iter_errors(spec)
+    ]
 
 
 def test_the_schema_is_one_and_its_references_lead_somewhere() -> None:
@@ -84,7 +86,10 @@ def test_a_mistake_does_not_fit(where: tuple[str, ...], value: Any) -> None:
         (("sinks", "refused", "log"), None),
         (("sinks", "refused", "log"), "a text alone"),
         (("sinks", "refused", "where"), True),
-        (("operators", "row"), {"from": ["gate"], "steps": [{"set": {"a": 1}}, {"where": "a", "split": {"of": "b", "as": "c"}}]}),
+        (
+            ("operators", "row"),
+            {"from": ["gate"], "steps": [{"set": {"a": 1}}, {"where": "a", "split": {"of": "b", "as": "c"}}]},
+        ),
         (("settings", "x"), [1, 2]),
         (("settings", "x"), {"env": "X", "secret": True}),
     ],

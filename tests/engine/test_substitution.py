@@ -22,7 +22,9 @@ SPEC: dict[str, Any] = {
 
 def settings(environment: dict[str, str] | None = None, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     document = Document("f")
-    found = read_settings(document, SPEC, Surroundings(environment={"KEY": "s", **(environment or {})}, overrides=overrides or {}))
+    found = read_settings(
+        document, SPEC, Surroundings(environment={"KEY": "s", **(environment or {})}, overrides=overrides or {})
+    )
     assert document.findings == []
     return found
 
@@ -81,7 +83,9 @@ def test_a_secret_goes_in_alone_and_is_still_a_secret() -> None:
     found = substitute(document, {"whole": "${key}", "part": "Bearer ${key}"}, VALUES, ())
     assert isinstance(found["whole"], SecretStr)
     assert found["part"] is None
-    assert [finding.message for finding in document.findings] == ["a secret alone in its option; got ${key} in a longer text"]
+    assert [finding.message for finding in document.findings] == [
+        "a secret alone in its option; got ${key} in a longer text"
+    ]
     assert "hunter2" not in str(document.findings)
 
 

@@ -59,18 +59,40 @@ LEAVES: list[Any] = [
     "/{a}/{a}", "#", "+/#/x", "s0", "o0", "o0.rejected", "z0", "o0.late", ["s0", "s0"], ["s0", "o0"], "select 1; drop table x",
     "(a+)+$", "1e309", 9_999_999_999_999, "nan", "inf", "def process(data): return data", "import os", "%s {0}", "'", '"',
 ]  # fmt: skip
-NAMES = ["__proto__", "on", "1", "a b", "", "from", "where", "set", "steps", "Ä", "x" * 80, "count", "qos", "every", "table", "by"]
+NAMES = [
+    "__proto__",
+    "on",
+    "1",
+    "a b",
+    "",
+    "from",
+    "where",
+    "set",
+    "steps",
+    "Ä",
+    "x" * 80,
+    "count",
+    "qos",
+    "every",
+    "table",
+    "by",
+]
 
 
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
     """A valid flow: nodes in a row and in branches, and all other sections."""
     spec: dict[str, Any] = {"flow": "f", **msgspec.msgpack.decode(msgspec.msgpack.encode(REST))}
-    spec["sources"] = {f"s{i}": dict(kind) for i, kind in enumerate(draw(st.lists(st.sampled_from(SOURCES), min_size=1, max_size=3)))}
+    spec["sources"] = {
+        f"s{i}": dict(kind) for i, kind in enumerate(draw(st.lists(st.sampled_from(SOURCES), min_size=1, max_size=3)))
+    }
     names = list(spec["sources"])
     spec["operators"] = {}
     for i, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), max_size=6))):
-        spec["operators"][f"o{i}"] = {"from": draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)), **kind}
+        spec["operators"][f"o{i}"] = {
+            "from": draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)),
+            **kind,
+        }
         names.append(f"o{i}")
     spec["sinks"] = {f"z{i}": {"from": name, **draw(st.sampled_from(SINKS))} for i, name in enumerate(names)}
     return msgspec.msgpack.decode(msgspec.msgpack.encode(spec))  # type: ignore[no-any-return]
@@ -112,7 +134,9 @@ def read(text: str) -> Flow:
     begin = time.monotonic()
     flow = load_text(text, around=Surroundings(environment={"KEY": "s"}))
     assert time.monotonic() - begin < 10
-    assert all(type(f) is Finding and f.code and f.message and f.line > 0 and f.column > 0 for f in flow.document.findings)
+    assert all(
+        type(f) is Finding and f.code and f.message and f.line > 0 and f.column > 0 for f in flow.document.findings
+    )
     return flow
 
 
@@ -170,16 +194,20 @@ def test_a_spoilt_text_is_told_or_read(spec: dict[str, Any], seed: int, times: i
     chance, text = random.Random(seed), text_of(spec)
     for _ in range(times):
         at = chance.randrange(len(text))
-        text = text[:at] + chance.choice(["", "\t", ": ", "- ", "&a ", "*a", "{", "]", "!!int ", "\x00", '"', "\n", "#", "? "]) + text[
-            at + chance.randrange(3) :
-        ]
+        text = (
+            text[:at]
+            + chance.choice(["", "\t", ": ", "- ", "&a ", "*a", "{", "]", "!!int ", "\x00", '"', "\n", "#", "? "])
+            + text[at + chance.randrange(3) :]
+        )
     read(text)
 
 
 @given(st.recursive(st.sampled_from(LEAVES), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
     st.sampled_from(["flow", "settings", "tables", "sources", "operators", "sinks", "channels", "queries", "pages", "tests", "mqtt",
                      "from", "a", "steps", "where"]), inner, max_size=4), max_leaves=12))  # fmt: skip
-@example({"flow": "f", "sources": {"a": {"mqtt": {"topics": ["t"]}}}, "sinks": {"z": {"from": "a", "log": {"message": {}}}}})
+@example(
+    {"flow": "f", "sources": {"a": {"mqtt": {"topics": ["t"]}}}, "sinks": {"z": {"from": "a", "log": {"message": {}}}}}
+)
 def test_anything_at_all_is_told(tree: Any) -> None:
     flow = read(text_of(tree))
     assert flow.document.findings or flow.nodes

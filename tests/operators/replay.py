@@ -36,7 +36,7 @@ def flow_of(kind: str, options: Any, key: str = "k", source: str = "{mqtt: {topi
     return load_text(yaml.safe_dump(spec, sort_keys=False)).raise_findings()
 
 
-def sent(at: int, **data: Any) -> Sent:
+def sent(at: float, **data: Any) -> Sent:
     """Return a message that arrives `at` seconds after the start."""
     return Sent(START + round(at * SECOND), "given", msgspec.json.encode(data))
 
@@ -99,5 +99,5 @@ def streams(draw: st.DrawFn) -> list[Sent]:
     at, found = START, []
     for gap, data in draw(st.lists(st.tuples(gaps, payloads), min_size=1, max_size=25)):
         at += gap
-        found.append(Sent(at, "given", msgspec.json.encode(data | {"t": (at - data["behind"]) / SECOND})))
+        found.append(Sent(at, "given", msgspec.json.encode(data | {"t": (at - int(str(data["behind"]))) / SECOND})))
     return found

@@ -25,7 +25,8 @@ def test_it_is_remembered_since_it_was_let_through() -> None:
 
 def test_without_by_the_whole_payload_counts_in_any_order_of_fields() -> None:
     messages = [
-        Sent(START + at, "given", payload) for at, payload in enumerate([b'{"a":1,"b":2}', b'{"b":2,"a":1}', b'{"a":1}'])
+        Sent(START + at, "given", payload)
+        for at, payload in enumerate([b'{"a":1,"b":2}', b'{"b":2,"a":1}', b'{"a":1}'])
     ]
     assert passed({"within": "10s"}, messages, key="") == ([0, 0], 1)
 

@@ -26,7 +26,10 @@ def run(messages: list[Sent], flow: Flow | None = None) -> Harness:
 def test_an_event_before_any_trigger_opens_a_group_too() -> None:
     harness = run([sent(0, opens=False), sent(1, opens=True), sent(2)])
     assert [event.data["car"] for event in harness.out["out"]] == [1, 2, 2]
-    assert [(e.data["id"], e.data["car"], e.data["implicit"]) for e in harness.out["opened"]] == [(1, 1, True), (2, 2, False)]
+    assert [(e.data["id"], e.data["car"], e.data["implicit"]) for e in harness.out["opened"]] == [
+        (1, 1, True),
+        (2, 2, False),
+    ]
     assert harness.out["opened"][1].data["created_at"].timestamp() == START / MICROSECONDS + 1
 
 
@@ -47,7 +50,9 @@ sinks: {out: {from: rows, log: x}}
     harness = run([sent(at, k=k) for at, k in enumerate("abcab")], flow)
     harness.restart()
     harness.send([sent(9, k="d")])
-    assert [(event.key, event.data["id"]) for event in harness.out["out"]] == list(zip("abcabd", range(1, 7), strict=True))
+    assert [(event.key, event.data["id"]) for event in harness.out["out"]] == list(
+        zip("abcabd", range(1, 7), strict=True)
+    )
 
 
 def test_a_first_deploy_goes_on_above_the_tables_highest_id(tmp_path: Path) -> None:
@@ -61,7 +66,10 @@ operators:
 sinks: {out: {from: rows, sql: {table: row}}}
 """).raise_findings()
     place = Place(tmp_path, {"car": 41, "row": 3})
-    nodes = {name: msgspec.structs.replace(node, component=node.component.deployed(place)) for name, node in flow.nodes.items()}
+    nodes = {
+        name: msgspec.structs.replace(node, component=node.component.deployed(place))
+        for name, node in flow.nodes.items()
+    }
     harness = run([sent(0, opens=True), sent(1, opens=True)], msgspec.structs.replace(flow, nodes=nodes))
     assert [(event.data["car"], event.data["id"]) for event in harness.out["out"]] == [(42, 5), (43, 6)]
     assert [event.data["id"] for event in harness.out["cars_car"]] == [42, 43]

@@ -85,7 +85,9 @@ FLOW = load_text(WHOLE).raise_findings()
 
 
 @settings(max_examples=10)
-@given(messages=streams(), sizes=st.lists(st.integers(1, 7), max_size=8), restarts=st.sets(st.integers(1, 6), max_size=2))
+@given(
+    messages=streams(), sizes=st.lists(st.integers(1, 7), max_size=8), restarts=st.sets(st.integers(1, 6), max_size=2)
+)
 def test_a_whole_flow_gives_the_same_on_bytewax(messages: list[Sent], sizes: list[int], restarts: set[int]) -> None:
     """In any batches, ended and begun anew from its recovery store: as one event after the other without Bytewax."""
     harness = Harness(FLOW)
@@ -93,7 +95,7 @@ def test_a_whole_flow_gives_the_same_on_bytewax(messages: list[Sent], sizes: lis
         harness.read([block_of([message], number, message.at)])
         harness.mark(message.at)
     harness.mark(messages[-1].at + LATER)
-    batches = [*batched(messages, sizes), [messages[-1].at + LATER]]
+    batches: list[Batch] = [*batched(messages, sizes), [messages[-1].at + LATER]]
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_bytewax(FLOW, batches, Path(folder), sorted(stop for stop in restarts if stop < len(batches)))
     found: dict[str, list[Any]] = {}

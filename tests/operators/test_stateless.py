@@ -92,12 +92,14 @@ def test_a_wrong_type_in_an_expression_is_told_with_its_values() -> None:
 
 
 def test_set_does_not_change_what_other_branches_see() -> None:
-    harness = Harness(load_text("""
+    harness = Harness(
+        load_text("""
 flow: f
 sources: {given: {mqtt: {topics: [t]}}}
 operators: {a: {from: given, set: {x: x + 1}}, b: {from: given, set: {x: x * 10}}}
 sinks: {a_out: {from: a, log: a}, b_out: {from: b, log: b}, raw: {from: given, log: raw}}
-""").raise_findings())
+""").raise_findings()
+    )
     harness.send([sent(0, x=1)])
     assert [out(harness, sink) for sink in ("a_out", "b_out", "raw")] == [[{"x": 2}], [{"x": 10}], [{"x": 1}]]
 
@@ -142,12 +144,14 @@ def test_python_that_fails_costs_its_event_only(code: str, reason: str) -> None:
 
 
 def test_python_cannot_change_what_other_branches_see() -> None:
-    harness = Harness(load_text(r"""
+    harness = Harness(
+        load_text(r"""
 flow: f
 sources: {given: {mqtt: {topics: [t]}}}
 operators: {a: {from: given, python: {code: "def process(data):\n    data['x'].append(9)\n    return data"}}}
 sinks: {a_out: {from: a, log: a}, raw: {from: given, log: raw}}
-""").raise_findings())
+""").raise_findings()
+    )
     harness.send([sent(0, x=[1])])
     assert (out(harness, "a_out"), out(harness, "raw")) == ([{"x": [1, 9]}], [{"x": [1]}])
 

@@ -24,7 +24,10 @@ def run(options: dict[str, Any], messages: list[Sent], until: float = 3600) -> H
 def test_the_first_change_comes_at_once_and_the_last_state_when_the_time_is_over() -> None:
     messages = [sent(at, result="OK", device="led") for at in (1, 2, 3)]
     harness = run(OPTIONS, messages)
-    assert [(event.data["total"], (event.arrival - START) / SECOND) for event in harness.out["out"]] == [(1, 1), (3, 11)]
+    assert [(event.data["total"], (event.arrival - START) / SECOND) for event in harness.out["out"]] == [
+        (1, 1),
+        (3, 11),
+    ]
     assert [event.data["total"] for event in run(OPTIONS, messages, until=10.9).out["out"]] == [1]
 
 
@@ -82,7 +85,9 @@ def test_the_last_state_is_what_one_counts_by_hand(messages: list[Sent]) -> None
     for message in messages:
         harness.send([message])
     harness.tick(messages[-1].at + LATER)
-    last = harness.out["out"][-1].data if harness.out["out"] else {"ok": 0, "defect": 0, "by_device": {}}
+    last: dict[str, Any] = (
+        harness.out["out"][-1].data if harness.out["out"] else {"ok": 0, "defect": 0, "by_device": {}}
+    )
     assert last["ok"] == sum(event["result"] == "OK" for event in judged)
     assert last["defect"] == sum(event["result"] == "DEFECT" for event in judged)
     devices = {str(event["device"]) for event in judged}

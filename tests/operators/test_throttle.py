@@ -58,6 +58,8 @@ def test_never_two_in_a_time(messages: list[Sent], keep: str) -> None:
 @given(messages=streams())
 def test_with_keep_last_the_last_event_of_each_key_comes_out(messages: list[Sent]) -> None:
     harness = run("last", messages)
-    given_last = {event.key: event.id for event in sorted(harness.out["out"] + harness.out["dropped"], key=lambda e: e.id)}
+    given_last = {
+        event.key: event.id for event in sorted(harness.out["out"] + harness.out["dropped"], key=lambda e: e.id)
+    }
     found_last = {event.key: event.id for event in harness.out["out"]}
     assert found_last == given_last

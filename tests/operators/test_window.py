@@ -130,14 +130,16 @@ def test_what_is_no_number_is_the_events_fault(value: Any, reason: str) -> None:
 
 def test_two_windows_over_the_same_events_have_ids_of_their_own() -> None:
     """Both may be written into one table, where an id stands once."""
-    harness = Harness(load_text("""
+    harness = Harness(
+        load_text("""
 flow: f
 sources: {given: {mqtt: {topics: [t]}}}
 operators:
   a: {from: given, window: {every: 10s}}
   b: {from: given, window: {every: 10s}}
 sinks: {out: {from: [a, b], log: x}}
-""").raise_findings())
+""").raise_findings()
+    )
     harness.send([sent(1)])
     harness.tick(START + LATER)
     assert len({event.id for event in harness.out["out"]}) == 2

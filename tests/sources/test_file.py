@@ -63,7 +63,9 @@ def test_csv_without_numbers_is_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [b"caf\xe9,1\n", b"x" * 200_000 + b",1\n", b'"not closed,1\n', b"a\x00b,1\n"], ids=["latin", "wide", "quote", "null"]
+    "row",
+    [b"caf\xe9,1\n", b"x" * 200_000 + b",1\n", b'"not closed,1\n', b"a\x00b,1\n"],
+    ids=["latin", "wide", "quote", "null"],
 )
 def test_a_line_that_cannot_be_read_stops_no_other(row: bytes, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"a,b\n" + row + b"fine,2\n")
@@ -98,14 +100,18 @@ def test_events_have_the_time_of_the_file_or_their_own(tmp_path: Path) -> None:
     (at, arrival), (_, bad) = one.read(None, NOW, 10).arrivals
     one.close()
     assert at == changed
-    flow = load_text("flow: f\nsources: {a: {file: {path: data, time: at}}}\nsinks: {z: {from: a, log: x}}").raise_findings()
+    flow = load_text(
+        "flow: f\nsources: {a: {file: {path: data, time: at}}}\nsinks: {z: {from: a, log: x}}"
+    ).raise_findings()
     harness = Harness(flow)
     harness.send([Sent(at, "a", arrival.payload), Sent(at, "a", bad.payload)])
     assert [(event.time, event.arrival) for event in harness.out["z"]] == [(1_682_920_800_000_000, changed)]
     assert [letter.reason for letter in harness.dead] == ["at: an ISO 8601 time; got 'soon'"]
 
 
-rows = st.lists(st.dictionaries(st.sampled_from("ab"), st.integers(0, 9) | st.text(max_size=3), max_size=2), max_size=12)
+rows = st.lists(
+    st.dictionaries(st.sampled_from("ab"), st.integers(0, 9) | st.text(max_size=3), max_size=2), max_size=12
+)
 
 
 @settings(max_examples=60)

@@ -134,7 +134,7 @@ def test_odds() -> None:
 
 
 def chance(seed: str) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - a simulation
+    return random.Random(seed)
 
 
 def drawn(distribution: Distribution, times: int = 4000) -> list[Any]:

@@ -1,5 +1,6 @@
 """The statistics: the same on every way out, and what the tables say."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -102,15 +103,14 @@ def test_summary_and_live_agree_to_the_message(line: Line, listen: Listen, traff
         assert another.next("stats") == update
 
 
-def until_stored(line: Line, car: int) -> None:
-    line.until(lambda: line.of_car(car), "the car's row is there")
-
-
 def test_the_latest_hundred_cars_are_kept(line: Line) -> None:
-    for _ in range(103):
-        car = line.new_car()
-        line.sensor("LED", "OK")
-        until_stored(line, car)
+    begin = line.new_car() + 1
+    with line.device() as device:
+        for car in range(begin, begin + 103):
+            device.publish([("sensor/ult01", {})])
+            line.until(functools.partial(line.count, "car", f"id = {car}"), "the car is there")
+            device.publish([("sensor/result", {"device": "LED", "result": "OK"})])
+            line.until(functools.partial(line.of_car, car), "its row is there")
     statistics = agreed(line)
     assert [int(number) for number in statistics["by_car"]] == list(range(car - 99, car + 1))
     assert statistics["cars"] == line.count("car") > 100
