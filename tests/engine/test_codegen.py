@@ -45,9 +45,14 @@ def test_two_inputs_of_one_node_are_both_taken() -> None:
 def test_a_condition_that_fails_costs_its_event_only(where: str) -> None:
     conditions = {name: ", where: n > 1" if name == where else "" for name in ("source", "operator", "sink")}
     harness = run(
-        f"{{o: {{from: given, set: {{m: n}}{conditions['operator']}}}}}", f"{{z: {{from: o, log: x{conditions['sink']}}}}}",
-        {"n": 1}, {"n": "text"}, {"n": 2}, {}, sources=f"{{given: {{mqtt: {{topics: [t]}}{conditions['source']}}}}}",
-    )  # fmt: skip
+        f"{{o: {{from: given, set: {{m: n}}{conditions['operator']}}}}}",
+        f"{{z: {{from: o, log: x{conditions['sink']}}}}}",
+        {"n": 1},
+        {"n": "text"},
+        {"n": 2},
+        {},
+        sources=f"{{given: {{mqtt: {{topics: [t]}}{conditions['source']}}}}}",
+    )
     assert out(harness) == [{"n": 2, "m": 2}]
     (letter,) = harness.dead
     assert letter.node == {"source": "given", "operator": "o", "sink": "z"}[where]

@@ -35,9 +35,16 @@ def test_plain_values() -> None:
     document = read(PLAIN)
     assert document.findings == []
     assert document.value == {
-        "flow": "line_1", "about": "a: b", "nothing": None, "whole": -3, "share": 150.0, "yes_or_no": [True, False],
-        "nested": [{"a": {"b": [1, "two"]}, "c": "one\ntwo\n"}], "text": "it's", "1": "one",
-    }  # fmt: skip
+        "flow": "line_1",
+        "about": "a: b",
+        "nothing": None,
+        "whole": -3,
+        "share": 150.0,
+        "yes_or_no": [True, False],
+        "nested": [{"a": {"b": [1, "two"]}, "c": "one\ntwo\n"}],
+        "text": "it's",
+        "1": "one",
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,10 +117,13 @@ def test_the_limit_of_size_is_in_bytes() -> None:
 
 
 scalars = st.one_of(
-    st.booleans(), st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=8),
     st.sampled_from(["on", "no", "1_000", "012", "12:30", "2024-05-01", "<<", "=", "~", "a: b", "#x", "${x}", "0x1"]),
-)  # fmt: skip
+)
 names = st.one_of(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), st.sampled_from(["on", "12", "no", "~", "<<", "x y"]))
 trees = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4), max_leaves=20
@@ -131,12 +141,55 @@ def test_what_was_written_is_read(tree: Any) -> None:
 
 hostile = st.lists(
     st.sampled_from(
-        ["a", "b", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ",", "&x ", "*x", "!", "!!int ", "!!float ", "!!bool ", "<<",
-         "on", "'", '"', "|", ">", "\t", "#", "---", "...", "? ", "%YAML 1.1\n", "0x", "1_0", ".inf", ".NaN", "9" * 25,
-         "12:30", "2024-01-01", "\x00", "\x85", "\u2028", "é", "~", "!!binary ", "!!set ", "!x "]
+        [
+            "a",
+            "b",
+            ": ",
+            "- ",
+            "\n",
+            "  ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            "&x ",
+            "*x",
+            "!",
+            "!!int ",
+            "!!float ",
+            "!!bool ",
+            "<<",
+            "on",
+            "'",
+            '"',
+            "|",
+            ">",
+            "\t",
+            "#",
+            "---",
+            "...",
+            "? ",
+            "%YAML 1.1\n",
+            "0x",
+            "1_0",
+            ".inf",
+            ".NaN",
+            "9" * 25,
+            "12:30",
+            "2024-01-01",
+            "\x00",
+            "\x85",
+            "\u2028",
+            "é",
+            "~",
+            "!!binary ",
+            "!!set ",
+            "!x ",
+        ]
     ),
     max_size=30,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=500)

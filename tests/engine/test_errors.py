@@ -69,8 +69,11 @@ def flow_without_source() -> Any:
 
 RAISED: list[tuple[Any, type[Exception], str]] = [
     (flow_without_source, FlowInvalid, "f.yaml:1:1: at least one source; got none [no-source]"),
-    (lambda: Table.parse("t", {"id": "serail"}), SpecFault,
-     "one of serial, int, number, bool, text, time, date, json, bytes, or table.column; got 'serail'"),
+    (
+        lambda: Table.parse("t", {"id": "serail"}),
+        SpecFault,
+        "one of serial, int, number, bool, text, time, date, json, bytes, or table.column; got 'serail'",
+    ),
     (lambda: parse("uper(a)"), ExpressionFault, "unknown function 'uper'"),
     (lambda: parse("a +"), ExpressionFault, "invalid syntax"),
     (lambda: event_time("soon", "t", 0), EventFault, "t: an ISO 8601 time; got 'soon'"),
@@ -78,8 +81,12 @@ RAISED: list[tuple[Any, type[Exception], str]] = [
     (lambda: event_time(-1, "t", 0), EventFault, "t: a time since 1970; got -1"),
     (lambda: event_time(61, "t", 0), EventFault, "t: a time at most a minute after the arrival; got 61"),
     (lambda: parse_duration("soon"), ValueError, "a duration like 30s, 5m, 2h or 7d"),
-    (lambda: read_environment({"MILLSTREAM_PORT": "x"}), errors.EnvironmentFault, "MILLSTREAM_PORT: a port from 1 to 65535; got 'x'"),
-]  # fmt: skip
+    (
+        lambda: read_environment({"MILLSTREAM_PORT": "x"}),
+        errors.EnvironmentFault,
+        "MILLSTREAM_PORT: a port from 1 to 65535; got 'x'",
+    ),
+]
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), RAISED, ids=[text[:40] for _, _, text in RAISED])

@@ -65,9 +65,12 @@ def test_flow_tests_say_what_differs() -> None:
     assert [outcome.differences for outcome in outcomes] == [
         [],
         [],
-        ["raw: 2 events; got 1\n    {'n': 1.5}", "raw[0].n: 2; got 1.5", "deadletters[0].reason: text that contains 'number'; "
-         "got 'decode: a JSON object; got a list'"],
-    ]  # fmt: skip
+        [
+            "raw: 2 events; got 1\n    {'n': 1.5}",
+            "raw[0].n: 2; got 1.5",
+            "deadletters[0].reason: text that contains 'number'; got 'decode: a JSON object; got a list'",
+        ],
+    ]
 
 
 def test_differences_look_at_the_named_fields_only() -> None:

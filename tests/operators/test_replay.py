@@ -21,18 +21,42 @@ TIMED = "{mqtt: {topics: [t], time: t}}"
 SHAPES: dict[str, tuple[str, Any, str, str]] = {
     "group": ("group", {"opens": "opens", "as": "g"}, "k", TIMED),
     "number": ("number", {"as": "id"}, "", TIMED),
-    "tally": ("tally", {"of": "result", "by": ["device"], "every": "2s", "apart": {"cam": "n == 3"}, "latest": {"device": 2},
-              "counts": {"opened": "opens", "high": "v > 3"}}, "k", TIMED),
-    "window by arrival": ("window", {"every": "10s", "compute": {"n": "count", "sum": {"sum": "v"}, "last": {"last": "v"}}}, "k", TIMED),
+    "tally": (
+        "tally",
+        {
+            "of": "result",
+            "by": ["device"],
+            "every": "2s",
+            "apart": {"cam": "n == 3"},
+            "latest": {"device": 2},
+            "counts": {"opened": "opens", "high": "v > 3"},
+        },
+        "k",
+        TIMED,
+    ),
+    "window by arrival": (
+        "window",
+        {"every": "10s", "compute": {"n": "count", "sum": {"sum": "v"}, "last": {"last": "v"}}},
+        "k",
+        TIMED,
+    ),
     "window by event time": (
-        "window", {"every": "10s", "by": "event", "lateness": "5s", "idle": "20s",
-                   "compute": {"n": "count", "mean": {"mean": "v"}, "top": {"max": "n"}}}, "k", TIMED,
+        "window",
+        {
+            "every": "10s",
+            "by": "event",
+            "lateness": "5s",
+            "idle": "20s",
+            "compute": {"n": "count", "mean": {"mean": "v"}, "top": {"max": "n"}},
+        },
+        "k",
+        TIMED,
     ),
     "dedupe": ("dedupe", {"by": "n", "within": "5s", "most": 3}, "k", TIMED),
     "dedupe whole": ("dedupe", {"within": "20s"}, "device", TIMED),
     "throttle first": ("throttle", {"every": "3s"}, "k", TIMED),
     "throttle last": ("throttle", {"every": "3s", "keep": "last"}, "k", TIMED),
-}  # fmt: skip
+}
 FLOWS: dict[str, Flow] = {name: flow_of(*shape) for name, shape in SHAPES.items()}
 
 
