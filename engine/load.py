@@ -164,9 +164,16 @@ def _pages(document: Document, specs: dict[str, Any], folder: Path) -> Iterator[
         if not isinstance(file, str):
             document.find("page", ("pages", path), f"a file beside the flow; got {shown(file)}", option=path)
         else:
-            if not (folder / file).is_file():
+            if not _is_file(folder / file):
                 document.find("page", ("pages", path), f"a file beside the flow; '{file}' is not there", option=path)
             yield path, file
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be read
+        return False
 
 
 def _tests(document: Document, specs: Any) -> list[FlowTest]:

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr, ValidationInfo, model_validator
 from engine.api import Arrival, Example, Flow, Node, Problem, Pull, PulledSource, Reader, component
 
 LONGEST = 1 << 20
+LONGEST_PATH = 200
 
 
 @component("file")
@@ -50,6 +51,8 @@ class File(PulledSource):
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
         """Find a path that leads out of the flow's folder."""
+        if not self.path.isprintable() or len(self.path) > LONGEST_PATH:
+            yield Problem("option-value", "path", f"a path of at most {LONGEST_PATH} printable characters")
         if ".." in Path(self.path).parts:
             yield Problem(
                 "option-value", "path", f"a file below the flow's folder, or an absolute path; got '{self.path}'"

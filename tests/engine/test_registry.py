@@ -90,11 +90,6 @@ def test_a_component_of_a_pack_runs_with_and_without_bytewax(pack: Path) -> None
     assert [(e.data["n"], e.data.get("copy"), e.data["seen"]) for e in harness.out["z"] if e.key == "1"] == [
         (1, None, 1), (1, 2, 2), (1, None, 3), (1, 2, 4),
     ]  # fmt: skip
-    same_on_bytewax_by_key(flow, messages, harness)
-
-
-def same_on_bytewax_by_key(flow: Flow, messages: list[Sent], harness: Harness) -> None:
-    """Keys come in turn here, so the order between them is the same too."""
     same_on_bytewax(flow, messages, harness)
 
 

@@ -15,143 +15,7 @@ from engine.harness import Harness, Sent
 from engine.load import load_text
 from engine.substitution import Surroundings
 from engine.testing import START, run_tests
-
-KINDS: list[dict[str, Any]] = [
-    {"where": "n > 1"},
-    {"where": 'device == "led" and length(device) > 2'},
-    {"set": {"m": "n * 2", "device": "upper(device)"}},
-    {"validate": {"n": {"type": "int", "max": 5}, "device": "text", "list": {"type": "list", "required": False}}},
-    {"split": {"of": "list", "as": "part"}},
-    {"number": {"as": "id"}},
-    {"number": {"as": "id", "table": "rows"}},
-    {"group": {"opens": "n == 0", "as": "car"}, "key": "device"},
-    {"group": {"opens": "n == 0", "as": "car", "table": "car"}},
-    {"tally": {"of": "result", "by": ["device"], "counts": {"high": "n > 3"}}, "key": "device"},
-    {"window": {"every": "10s", "compute": {"c": "count", "s": {"sum": "n"}}}, "key": "device"},
-    {"window": {"every": "2s", "by": "event", "lateness": "1s", "compute": {"x": {"last": "list"}}}},
-    {"dedupe": {"by": "device", "within": "5s"}},
-    {"throttle": {"every": "3s", "keep": "last"}, "key": "n"},
-    {"python": {"code": "def process(data):\n    return [data, {'n': len(data)}]"}},
-    {"image": {"of": "device", "as": "urls"}},
-    {"steps": [{"set": {"a": 1}}, {"where": "a == 1"}, {"number": {}}]},
-]
-SINKS: list[dict[str, Any]] = [
-    {"log": "x"},
-    {"sql": {"table": "rows", "columns": {"device": "lower(device)"}}},
-    {"channel": {"name": "live", "event": "state", "keep": "last", "at_most": "10/s"}},
-    {"mqtt": {"topic": "'a/' + device"}},
-    {"sql": {"table": "state", "mode": "upsert", "by": ["device"]}, "where": "exists(n)"},
-]
-SOURCES: list[dict[str, Any]] = [
-    {"mqtt": {"topics": ["sensor/+", "${topic}"], "qos": 1}},
-    {"mqtt": {"topics": ["#"], "payload": "any"}, "key": "device"},
-    {"http": {"post": "/readings", "allow": "viewer", "time": "at"}},
-    {"http": {"put": "/one/{car}", "reply": "row"}},
-    {"channel": "live"},
-    {"mqtt": {"topics": ["t"], "time": "at"}, "where": "n != 7"},
-]
-REST: dict[str, Any] = {
-    "settings": {"topic": {"env": "TOPIC", "default": "a/b"}, "most": 5, "key": {"env": "KEY", "secret": True}},
-    "tables": {
-        "car": {"id": "serial", "created_at": "time"},
-        "people": {"view": "accounts"},
-        "rows": {"id": "serial", "car": "car.id", "device": "text(50)", "n": "int", "index": [["device"]]},
-        "state": {"device": "text(50)", "n": "number", "unique": [["device"]]},
-    },
-    "channels": {"live": {"path": "/ws/live", "allow": "viewer", "on_connect": {"last": {"query": "rows"}}}},
-    "queries": {
-        "rows": {"get": "/rows", "table": "rows", "filters": ["device"], "where": {"n": [1, 2]}},
-        "one": {
-            "get": "/rows/{device}",
-            "sql": "select * from rows where device = :device",
-            "params": {"device": "text"},
-        },
-    },
-    "tests": [{"name": "t", "send": [{"at": "1s", "to": "s0", "data": {"n": 1}}], "advance": "5s", "restart": ["2s"]}],
-}
-LEAVES: list[Any] = [
-    None,
-    True,
-    -1,
-    0,
-    2**70,
-    1.5,
-    float("inf"),
-    "",
-    "x",
-    "on",
-    "${topic}",
-    "${most}",
-    "${key}",
-    "${nothing}",
-    "${",
-    [],
-    {},
-    [[]],
-    {"x": {}},
-    ["a", {"b": None}],
-    "a" * 3000,
-    "\x00",
-    "\ud800",
-    "é\u2028",
-    "n +",
-    "__class__",
-    "a.b[0]",
-    "[" * 60,
-    "10s",
-    "0s",
-    "-5s",
-    "99999999999d",
-    "10/s",
-    "0/s",
-    "64KiB",
-    "text(9)",
-    "car.id",
-    "rows.device",
-    "serial",
-    "count",
-    "../../etc/passwd",
-    "/",
-    "/{a}/{a}",
-    "#",
-    "+/#/x",
-    "s0",
-    "o0",
-    "o0.rejected",
-    "z0",
-    "o0.late",
-    ["s0", "s0"],
-    ["s0", "o0"],
-    "select 1; drop table x",
-    "(a+)+$",
-    "1e309",
-    9_999_999_999_999,
-    "nan",
-    "inf",
-    "def process(data): return data",
-    "import os",
-    "%s {0}",
-    "'",
-    '"',
-]
-NAMES = [
-    "__proto__",
-    "on",
-    "1",
-    "a b",
-    "",
-    "from",
-    "where",
-    "set",
-    "steps",
-    "Ä",
-    "x" * 80,
-    "count",
-    "qos",
-    "every",
-    "table",
-    "by",
-]
+from tests.fuzz.flow_parts import KINDS, LEAVES, NAMES, REST, SINKS, SOURCES
 
 
 @st.composite
@@ -320,6 +184,7 @@ def test_a_spoilt_text_is_told_or_read(spec: dict[str, Any], seed: int, times: i
         max_leaves=12,
     )
 )
+@example({"flow": "f", "pages": {"/a": "a" * 3000}})
 @example(
     {"flow": "f", "sources": {"a": {"mqtt": {"topics": ["t"]}}}, "sinks": {"z": {"from": "a", "log": {"message": {}}}}}
 )
