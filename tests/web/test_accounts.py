@@ -165,7 +165,7 @@ def forged(**changes: Any) -> str:
         "sub": "admin",
         "role": "admin",
         "iat": int(time.time()),
-        "exp": int(time.time()) + 99,
+        "exp": int(time.time()) + 24 * 3600,
         "jti": "a",
         "ver": "b",
     }
