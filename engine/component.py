@@ -85,13 +85,18 @@ class Component(BaseModel):
 
 
 class Arrival(msgspec.Struct, gc=False):
-    """One message as it came in, not yet decoded. `packet` is the MQTT packet id, 0 where there is none."""
+    """One message as it came in, not yet decoded.
+
+    `packet` is the MQTT packet id, 0 where there is none. `once` is the key by which the inbox knows a message that is
+    sent again ("" where it has none): what has the key of a stored one is not stored, and has its event id.
+    """
 
     payload: bytes
     topic: str = ""
     meta: dict[str, Any] | None = None
     packet: int = 0
     dup: bool = False
+    once: str = ""
 
 
 class Reply(msgspec.Struct, gc=False):

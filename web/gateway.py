@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
+from starlette.types import ASGIApp
 
 from engine.component import ChannelSource, Intake, Operator, PulledSource, RoutedSource, Source
 from engine.database import describe, open_database, place
@@ -32,6 +33,7 @@ from engine.supervisor import Process
 from engine.tables import create, highest, to_sqlalchemy
 from engine.worker import appended_tables
 from web.accounts import create_tables, first_admin
+from web.api import Endpoint, api_routes, control_app
 from web.app import WebApp, build_app
 from web.channel_message import Snapshot
 from web.channel_socketio import SocketIo
@@ -40,7 +42,7 @@ from web.channels import ChannelHub
 from web.console import console_routes
 from web.inside import Inside
 from web.pages import page_routes
-from web.server import accepts, bound, web_server
+from web.server import accepts, bound, unix_bound, web_server
 
 KEEP_TIME, KEEP_SIZE = 24 * 3600 * 1_000_000, 1 << 30
 TRIM_EVERY = 10.0
@@ -187,18 +189,29 @@ class Gateway:
             ChannelRoute(lambda: inside.hubs.values(), self.app.guard),
             sockets.route(),
             *console_routes(inside, self.app.guard, self.app.logins),
+            *api_routes(self.endpoints(), self.app.guard),
         ]
         self.app.router.routes[:0] = routes
-        server = web_server(self.app)
-        task = asyncio.create_task(server.serve([web]))
+        task = await self._listen(stack, self.app, web)
+        self.say(f"web      {self._address()}")
+        control = stack.enter_context(unix_bound(self.settings.data / "control.sock"))
+        await self._listen(stack, control_app(self.endpoints()), control)
+        return task
+
+    async def _listen(self, stack: AsyncExitStack, app: ASGIApp, on: socket.socket) -> asyncio.Task[Any]:
+        server = web_server(app)
+        task = asyncio.create_task(server.serve([on]))
         stack.push_async_callback(server.end, task)
         while not server.started:
             if task.done():
                 task.result()
                 raise EnvironmentFault("the web server does not start")
             await asyncio.sleep(0.01)
-        self.say(f"web      {self._address()}")
         return task
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the calls of the operations' API."""
+        return []
 
     def _hub(self, flow: Flow) -> ChannelHub:
         async def query(name: str, parameters: Mapping[str, str], account: Any) -> Any:

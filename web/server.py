@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -74,3 +76,23 @@ def bound(host: str, port: int) -> socket.socket:
         reason = "is already in use: set MILLSTREAM_PORT" if taken else f"cannot be had: {fault.strerror}"
         raise EnvironmentFault(f"port {port} of {host} {reason}") from None
     return web
+
+
+@contextmanager
+def unix_bound(path: Path) -> Iterator[socket.socket]:
+    """Give a Unix socket that has mode 0600 from its first moment on; it is removed at the end."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+    except OSError as fault:
+        listening.close()
+        raise EnvironmentFault(f"{path}: a place for a socket; got {fault}") from fault
+    finally:
+        os.umask(mask)
+    try:
+        yield listening
+    finally:
+        listening.close()
+        path.unlink(missing_ok=True)

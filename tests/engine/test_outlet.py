@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine import outlet as module
+from engine import lane as module
+from engine import outlet as outlet_module
 from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, EventFault, Unavailable
 from engine.event import Event
@@ -246,7 +247,7 @@ def test_kept_values_survive_as_a_snapshot(io: Loop) -> None:
 
 
 def test_at_most_so_many_values_are_kept(io: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEPT", 2)
+    monkeypatch.setattr(outlet_module, "KEPT", 2)
     outlet = io.outlet()
     for room in "abac":
         outlet.keep(Push("board", "stats", bytes(16), b"1", room=room, keep=True))
