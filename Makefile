@@ -1,6 +1,6 @@
 # One command for everything. `make run` needs Python 3.11, make and, if something is missing, root or sudo for apt-get.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock docs bench clean
+.PHONY: help run test check lock docs bench faults clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3.11
@@ -46,6 +46,11 @@ docs: .venv/ready  ## write docs/components and the language's JSON Schema from 
 
 bench: .venv/ready-dev  ## measure; results land in bench/out
 	@echo "bench: bench/out"; $(BIN)/python -m bench
+
+faults: .venv/ready-dev  ## run the fault matrix under load (about 10 minutes) and write its table into the README (some: ROWS="--row worker")
+	@sh scripts/services.sh
+	@echo "faults: python -m tests.faults.matrix $(or $(ROWS),--readme)"
+	@$(BIN)/python -m tests.faults.matrix $(or $(ROWS),--readme)
 
 clean:  ## remove what the other targets made (never the data folder)
 	@echo "clean: .venv, caches, node_modules, build output"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import inbox
+from bench import inbox, recovery
 from engine.decode import Decoding
 from engine.event import stream_prefix
 from engine.harness import Sent, block_of
@@ -66,7 +66,7 @@ def stages(keys: int) -> dict[str, float]:
             shards = {s: life.shard(keyed, s, None) for s in SHARDS}
             for batch in chosen:
                 for s, chunk in batch:
-                    shards[s].on_items([chunk])
+                    shards[s].on_batch([chunk])
 
         found[f"{keyed.node.kind}, {keys} keys"] = EVENTS / best(run)
     return found
@@ -81,6 +81,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     (OUT / "stages.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     inbox.main()
+    (OUT / "recovery.json").write_bytes(msgspec.json.format(msgspec.json.encode(recovery.main())))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ class Control:
             raise FlowInvalid(msgspec.convert(error["findings"], list[Finding]))
         if error.get("code") in ("not_found", "invalid", "invalid_parameter"):
             raise UsageFault(str(error["message"]))
+        if error.get("code") in ("environment", "unavailable"):
+            raise EnvironmentFault(str(error["message"]))
         raise Refused(error)
 
 

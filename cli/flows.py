@@ -17,17 +17,12 @@ Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of pac
 
 
 def _flows(paths: list[Path]) -> "list[Flow]":
+    from cli.paths import flow_files
     from engine.deployed import surroundings
-    from engine.load import find_flows, load
+    from engine.load import load
 
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        raise UsageFault(f"{missing}: no such file or folder")
-    files = find_flows(paths, below=True)
-    if not files:
-        raise UsageFault(f"{', '.join(map(str, paths))}: no flow in there (a YAML file with a line 'flow: name')")
     around = surroundings(read_environment())
-    return [load(file, around) for file in files]
+    return [load(file, around) for file in flow_files(paths, below=True)]
 
 
 def lint(paths: Paths, json: AsJson = False) -> None:

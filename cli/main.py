@@ -7,9 +7,14 @@ from typing import Any
 import typer
 
 from cli.accounts import accounts
+from cli.dead_letters import deadletters
+from cli.deploy import deploy, plan, rollback, undeploy, versions
 from cli.flows import graph, lint, run_flow_tests
-from cli.processes import run, worker
+from cli.processes import gateway, run, worker
 from cli.reference import explain, list_kinds, schema
+from cli.replay import replay
+from cli.status import status
+from cli.tap import tap
 from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError
 
 
@@ -39,14 +44,24 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "gateway": gateway,
+    "plan": plan,
+    "deploy": deploy,
+    "rollback": rollback,
+    "undeploy": undeploy,
+    "versions": versions,
+    "status": status,
     "lint": lint,
     "test": run_flow_tests,
     "list": list_kinds,
     "explain": explain,
     "schema": schema,
     "graph": graph,
+    "replay": replay,
+    "tap": tap,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.command("worker", hidden=True)(worker)
 app.add_typer(accounts, name="accounts")
+app.add_typer(deadletters, name="deadletters")

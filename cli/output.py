@@ -12,3 +12,10 @@ def print_json(found: Any) -> None:
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
+def moment_text(seconds: float) -> str:
+    """Return a Unix time for people, in UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -16,6 +16,7 @@ from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError, UsageF
 from engine.settings import Settings, kept_secret, read_environment
 
 if TYPE_CHECKING:
+    from engine.deployment import Candidate, Consent
     from engine.flow import Flow
     from web.gateway import Gateway
 
@@ -23,22 +24,41 @@ FORCED, CRASHED = 130, 70
 
 Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.", metavar="PATH...")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: a setting of the flows.")]
+Resets = Annotated[list[str] | None, typer.Option("--reset-state", help="A node whose state may be given up.")]
 
 
-def run(paths: Paths, set_: Overrides = None) -> None:
+def run(
+    paths: Paths, set_: Overrides = None, reset_state: Resets = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Deploy a flow file whenever it is saved.")] = False,
+) -> None:  # fmt: skip
     """Start everything for these flows: gateway, embedded broker, one worker a flow.
 
     Ctrl-C stops it cleanly, a second one at once.
     """
+    from engine.deployment import Consent
+
+    _logging()
+    settings = read_environment()
+    overrides = read_overrides(set_ or [])
+    versions = _load(paths, settings, overrides)
+    watching = [Path(version.source) for version in versions] if watch else []
+    _start(settings, versions, Consent(frozenset(reset_state or [])), watching)
+
+
+def gateway() -> None:
+    """Start everything that is deployed in the data folder; `deploy` adds to it and changes it."""
+    from engine.deployment import Consent
+
+    _logging()
+    _start(read_environment(), [], Consent(), [])
+
+
+def _start(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: list[Path]) -> None:
     import uvloop
 
     from web.gateway import Gateway
 
-    _logging()
-    settings = read_environment()
-    overrides = _overrides(set_ or [])
-    flows = _load(paths, settings, overrides)
-    gateway = Gateway(settings, flows, overrides, typer.echo)
+    gateway = Gateway(settings, versions, consent, typer.echo, watching)
     typer.echo(f"data     {settings.data}")
     uvloop.run(_serve(gateway))
     typer.echo("stopped")
@@ -58,7 +78,8 @@ async def _serve(gateway: "Gateway") -> None:
     await gateway.run(stop)
 
 
-def _overrides(texts: list[str]) -> dict[str, str]:
+def read_overrides(texts: list[str]) -> dict[str, str]:
+    """Return `NAME=VALUE` texts as a dict; raises UsageFault."""
     pairs = [text.partition("=") for text in texts]
     wrong = next((text for text, pair in zip(texts, pairs, strict=True) if not pair[1] or not pair[0]), None)
     if wrong is not None:
@@ -66,17 +87,13 @@ def _overrides(texts: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "list[Flow]":
+def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "list[Candidate]":
+    from cli.paths import flow_files
     from engine.deployed import surroundings
-    from engine.load import find_flows, load
+    from engine.deployment import Candidate
+    from engine.load import load
 
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        raise UsageFault(f"{missing}: no such file or folder")
-    files = find_flows(paths)
-    if not files:
-        raise UsageFault(f"{', '.join(map(str, paths))}: no flow in there (a YAML file with a line 'flow: name')")
-    flows = [load(file, surroundings(settings, overrides)) for file in files]
+    flows = [load(file, surroundings(settings, overrides)) for file in flow_files(paths)]
     findings = [finding for flow in flows for finding in flow.document.findings]
     if findings:
         raise FlowInvalid(findings)
@@ -84,7 +101,10 @@ def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "
     for flow in flows:
         if (first := by_name.setdefault(flow.name, flow)) is not flow:
             raise UsageFault(f"two flows are called '{flow.name}': {first.path} and {flow.path}")
-    return flows
+    return [
+        Candidate(flow, flow.path.read_bytes().decode(errors="replace"), str(flow.path.resolve()), overrides)
+        for flow in flows
+    ]
 
 
 def worker(flow: str) -> None:
@@ -106,10 +126,13 @@ def worker(flow: str) -> None:
 
 
 def _work(flow: str) -> None:
-    from engine.worker import Worker
+    from engine.disk import told_when_full
 
     settings = read_environment()
-    Worker(settings, flow, kept_secret(settings.data / "link.token")).run()
+    with told_when_full(settings.data):
+        from engine.worker import Worker
+
+        Worker(settings, flow, kept_secret(settings.data / "link.token")).run()
 
 
 def _end_with_parent() -> None:

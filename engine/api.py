@@ -1,6 +1,6 @@
 """All that the author of a component imports."""
 
-from engine.codegen import Code
+from engine.code_writer import Code
 from engine.component import (
     Arrival,
     ChannelSource,
@@ -8,6 +8,7 @@ from engine.component import (
     Emit,
     Example,
     Intake,
+    Mender,
     Place,
     Problem,
     Pull,
@@ -22,10 +23,10 @@ from engine.component import (
     Writer,
 )
 from engine.database import transaction, writing_engine
-from engine.errors import EnvironmentFault, EventFault, MillstreamError, Unavailable, did_you_mean
+from engine.errors import EnvironmentFault, EventFault, KeyReused, MillstreamError, Unavailable, did_you_mean
 from engine.event import MICROSECONDS, Event, derived_id, microseconds, moment
 from engine.expressions import Expression
-from engine.flow import Flow, Node
+from engine.flow import Flow, Node, unordered
 from engine.frames import Push
 from engine.media import MediaStore
 from engine.mqtt import MqttSession
@@ -36,12 +37,13 @@ from engine.quantities import Duration, Rate, Size, duration_text
 from engine.refusal import Refusal, busy
 from engine.registry import component
 from engine.request_body import read_body, read_lines, read_object, read_objects
-from engine.row_store import Append, Refused, Row, RowStore, Upsert
+from engine.row_store import Absent, Append, Key, Refused, Row, RowStore, Upsert
 from engine.rows import RowValues, row_json
 from engine.table import Table
 
 __all__ = [
     "MICROSECONDS",
+    "Absent",
     "Append",
     "Arrival",
     "ChannelSource",
@@ -56,7 +58,10 @@ __all__ = [
     "Expression",
     "Flow",
     "Intake",
+    "Key",
+    "KeyReused",
     "MediaStore",
+    "Mender",
     "MillstreamError",
     "MqttMessage",
     "MqttSession",
@@ -100,5 +105,6 @@ __all__ = [
     "read_objects",
     "row_json",
     "transaction",
+    "unordered",
     "writing_engine",
 ]

@@ -4,83 +4,19 @@ Every node becomes a few inlined lines with its own `try`, so that one bad event
 (entry, events) runs and fills the lists of the ports where the stretch ends.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from engine.code_writer import Code
 from engine.component import Stateful, Stateless
-from engine.expressions import Expression, Scope
+from engine.event import Event
 from engine.flow import Flow, Input, Node
 from engine.keyed import SHARDS
 from engine.node_faults import explainer, key_text
 from engine.outputs import DEAD, Outputs
+from engine.retry import ENTRY
 
 CACHED_KEYS = 1_000_000
 DEEPEST, MOST_LOOPS = 40, 8
-
-
-class Code:
-    """The function being written; a component writes with `line`, `bind`, `expression`, `same` and `changed`."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.constants: dict[str, Any] = {}
-        self.depth = 1
-        self.loops = 0
-        self.names = self._temporaries = 0
-        self.event = self.data = self.out = ""
-        self.owned = False
-        self.node: Node
-
-    def line(self, text: str) -> None:
-        """Write one line at the current depth."""
-        self.lines.append("    " * self.depth + text)
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """Write the head of a block; what follows stands inside."""
-        loop = head.startswith("for ")
-        self.line(head)
-        self.depth += 1
-        self.loops += loop
-        yield
-        self.depth -= 1
-        self.loops -= loop
-
-    def name(self, letter: str) -> str:
-        """Return a fresh variable name."""
-        self.names += 1
-        return f"{letter}{self.names}"
-
-    def bind(self, value: Any, letter: str = "k") -> str:
-        """Return the name of a constant of the function."""
-        name = self.name(letter)
-        self.constants[name] = value
-        return name
-
-    def expression(self, expression: Expression, data: str = "") -> str:
-        """Return the Python source of an expression on the current event."""
-        event = self.event
-        scope = Scope(
-            data=data or self.data, id=f"{event}.id", time=f"{event}.time", key=f"{event}.key",
-            source=f"{event}.source", topic=f"{event}.topic", meta=f"{event}.meta", arrival=f"{event}.arrival",
-            constants=self.constants, temporaries=self._temporaries,
-        )  # fmt: skip
-        source = expression.code(scope)
-        self._temporaries = scope.temporaries
-        return source
-
-    def same(self) -> None:
-        """Let the event through as it is."""
-        self.line(f"{self.out} = {self.event}")
-
-    def changed(self, data: str) -> None:
-        """Let the event through with other data (Python source of a new dict)."""
-        if self.owned:
-            self.line(f"{self.event}.data = {data}")
-            self.same()
-        else:
-            self.line(f"{self.out} = {self.event}.derive({data})")
 
 
 class StageWriter:
@@ -89,8 +25,10 @@ class StageWriter:
     Each is written in place once; what is reached again, or lies too deep for Python, is a function of its own.
     """
 
-    def __init__(self, flow: Flow, entries: list[str], *, owned: bool) -> None:
-        self.flow, self.entries, self.owned = flow, entries, owned
+    def __init__(
+        self, flow: Flow, entries: list[str], *, owned: bool, taps: Mapping[str, Callable[[Event], None]] | None = None
+    ) -> None:
+        self.flow, self.entries, self.owned, self.taps = flow, entries, owned, taps or {}
         self.code = Code()
         self.sinks: list[str] = []
         self.keyed: list[str] = []
@@ -104,7 +42,7 @@ class StageWriter:
         code.depth = 2
         for number, entry in enumerate(self.entries):
             with code.block(f"{'el' if number else ''}if entry == {entry!r}:"), code.block("for e0 in events:"):
-                self._feed(Input.parse(entry), "e0", owned=self.owned)
+                self._begin(entry)
         body, code.lines, code.depth = code.lines or ["        pass"], [], 1
         parts = self._write_parts()
         code.line("; ".join([f"s{i} = []" for i in range(len(self.sinks))] or ["pass"]))
@@ -118,6 +56,15 @@ class StageWriter:
         loop = "    for entry, events in runs:"
         return "\n".join(["def stage(runs, drop):", *head, *parts, loop, *body, tail]) + "\n"
 
+    def _begin(self, entry: str) -> None:
+        """Write what takes from an entry: a wire, or the node (`>node`) where an event is put in that failed there."""
+        if entry.startswith(ENTRY):
+            node = self.flow.nodes[entry.removeprefix(ENTRY)]
+            self.code.line(f"{self._counter(entry)} += 1")
+            self._node(node, "e0", owned=False)
+        else:
+            self._feed(Input.parse(entry), "e0", owned=self.owned)
+
     def _write_parts(self) -> list[str]:
         """Write the functions that were called so far, and those that they call."""
         code, found = self.code, list[str]()
@@ -128,20 +75,27 @@ class StageWriter:
             code.depth, code.loops = 2, 0
             self._takers(Input.parse(wire), "e", owned=False)
             body, code.lines = code.lines, []
-            used = [name for name in self._counters.values() if any(f"{name} += 1" in line for line in body)]
+            used = [name for name in self._counters.values() if any(f"{name} += " in line for line in body)]
             found += [f"    def {self._parts[wire]}(e):", f"        nonlocal {', '.join(used)}", *body]
         code.depth = 1
         return found
 
     def _feed(self, wire: Input, event: str, *, owned: bool) -> None:
         """Write all that takes from a wire, one after the other, or the call of its function."""
+        fault = ""
         if not wire.output and (source := self.flow.nodes[wire.node]).section == "sources":
-            event = self._entry(source, event)
+            event, fault = self._entry(source, event)
         with self.code.block(f"if {event} is not None:"):
             if part := self._part(str(wire)):
                 self.code.line(f"{part}({event})")
             else:
                 self._takers(wire, event, owned=owned)
+        if fault:
+            self._filtered(self.flow.nodes[wire.node], f"elif {fault} is None:")
+
+    def _filtered(self, node: Node, otherwise: str) -> None:
+        with self.code.block(otherwise):
+            self.code.line(f"{self._counter(f'filtered {node.name}')} += 1")
 
     def _part(self, wire: str) -> str:
         """Return the function of a wire that is written elsewhere; an empty string: write it here."""
@@ -152,16 +106,21 @@ class StageWriter:
     def _takers(self, wire: Input, event: str, *, owned: bool) -> None:
         takers = [node for node, output in self.flow.consumers(wire.node) if output == wire.output]
         self.code.line(f"{self._counter(str(wire))} += 1")
+        self._tap(str(wire), event)
         for node in takers:
             self._node(node, event, owned and len(takers) == 1)
+
+    def _tap(self, wire: str, event: str) -> None:
+        if wire in self.taps:
+            self.code.line(f"{self.code.bind(self.taps[wire])}({event})")
 
     def _counter(self, name: str) -> str:
         return self._counters.setdefault(name, f"n{len(self._counters)}")
 
-    def _entry(self, source: Node, event: str) -> str:
-        """Apply what a source says of every event: `where` and `key`."""
+    def _entry(self, source: Node, event: str) -> tuple[str, str]:
+        """Apply what a source says of every event: `where` and `key`; return the variables of its output and fault."""
         if source.where is None and source.key is None:
-            return event
+            return event, ""
         return self._guarded(source, event, True, lambda: self.code.same())
 
     def _node(self, node: Node, event: str, owned: bool) -> None:
@@ -172,8 +131,8 @@ class StageWriter:
         else:
             self._stateless(node, event, owned)
 
-    def _guarded(self, node: Node, event: str, owned: bool, write: Callable[[], None]) -> str:
-        """Write a node's `where` and `key` and then `write`, in a try of its own; return the variable of its output."""
+    def _guarded(self, node: Node, event: str, owned: bool, write: Callable[[], None]) -> tuple[str, str]:
+        """Write a node's `where` and `key`, then `write`, in a try; return the variables of its output and fault."""
         code = self.code
         code.event, code.data, code.out, code.owned, code.node = event, code.name("d"), code.name("e"), owned, node
         out, fault = code.out, code.name("x")
@@ -184,11 +143,13 @@ class StageWriter:
                 with code.block(f"if {code.expression(node.where)}:"):
                     self._key(node)
                     write()
+                if node.section == "sinks" or isinstance(node.component, Stateful):
+                    self._filtered(node, "else:")
             else:
                 self._key(node)
                 write()
         self._caught(node, event, fault)
-        return out
+        return out, fault
 
     def _caught(self, node: Node, event: str, fault: str) -> None:
         code = self.code
@@ -199,6 +160,7 @@ class StageWriter:
             code.line(f"drop({node.name!r}, {event}, {fault})")
             if wired:
                 bad = code.name("e")
+                code.line(f"{self._counter(f'copied {node.name}')} += 1")
                 code.line(f"{bad} = {event}.derive({{**{event}.data, 'reason': str({fault})}})")
                 self._feed(Input(node.name, wired), bad, owned=False)
 
@@ -245,6 +207,7 @@ class StageWriter:
             raise TypeError(f"node '{node.name}' is neither stateless nor stateful")
         several = bool(component.outputs.keys() - {component.fault_output})
         inlined: list[bool] = []
+        shared: list[bool] = []
         wired = frozenset(output for _, output in self.flow.consumers(node.name))
         outputs = (
             ""
@@ -253,24 +216,37 @@ class StageWriter:
         )
 
         def write() -> None:
+            self.code.shared = False
             inlined.append(not outputs and component.code(self.code))
+            shared.append(self.code.shared)
             if not inlined[0]:
                 self.code.line(f"{self.code.bind(component.apply)}({self.code.event}, {outputs})")
                 self.code.line(f"{self.code.out} = {outputs}")
 
-        out = self._guarded(node, event, owned, write)
+        out, fault = self._guarded(node, event, owned, write)
         if inlined[0]:
-            self._feed(Input(node.name), out, owned=True)
+            self._feed(Input(node.name), out, owned=not shared[0])
         else:
-            self._emitted(node, out, outputs, wired)
+            self._emitted(node, fault, outputs, wired)
+        self._filtered(node, f"elif {fault} is None:")
 
-    def _emitted(self, node: Node, out: str, outputs: str, wired: frozenset[str]) -> None:
-        code = self.code
-        run, made = code.name("r"), code.name("e")
-        with code.block(f"for {run} in {outputs}.take():"), code.block(f"for {made} in {run}[1]:"):
-            code.line(
-                f"if {run}[0] == {DEAD!r}: drop({node.name!r}, {made}.event, EventFault({made}.reason, {made}.values))"
-            )
-            for output in ("", *sorted(wired - {""})):
-                with code.block(f"elif {run}[0] == {output!r}:"):
-                    self._feed(Input(node.name, output), made, owned=False)
+    def _emitted(self, node: Node, fault: str, outputs: str, wired: frozenset[str]) -> None:
+        """Write where each of the emitted events goes; those beyond the first are counted as made."""
+        code, counter = self.code, self._counter(f"made {node.name}")
+        runs, run, made = code.name("r"), code.name("r"), code.name("e")
+        code.line(f"{runs} = {outputs}.take()")
+        with code.block(f"if {runs}:"):
+            code.line(f"if {fault} is None: {counter} += -1")
+            with code.block(f"for {run} in {runs}:"):
+                code.line(f"{counter} += len({run}[1])")
+                with code.block(f"for {made} in {run}[1]:"):
+                    for wire in (wire for wire in map(Input.parse, self.taps) if wire.node == node.name):
+                        if wire.output and wire.output not in wired:
+                            with code.block(f"if {run}[0] == {wire.output!r}:"):
+                                self._tap(str(wire), made)
+                    reason = f"EventFault({made}.reason, {made}.values)"
+                    code.line(f"if {run}[0] == {DEAD!r}: drop({node.name!r}, {made}.event, {reason})")
+                    for output in ("", *sorted(wired - {""})):
+                        with code.block(f"elif {run}[0] == {output!r}:"):
+                            self._feed(Input(node.name, output), made, owned=False)
+                    self._filtered(node, "else:")

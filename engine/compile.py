@@ -25,7 +25,7 @@ from bytewax.run import cli_main
 from engine.errors import EnvironmentFault
 from engine.keyed import Mark
 from engine.outputs import DEAD
-from engine.plan import KeyedPlan, Plan, Run
+from engine.plan import SOURCES, KeyedPlan, Plan, Run
 
 Item = tuple[str, str, Any]
 
@@ -37,7 +37,7 @@ class KeyedLogic(op.StatefulBatchLogic[Any, Any, bytes]):
         self._shard = run.shard(keyed, str(number), snapshot)
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
-        return self._shard.on_items(values), False
+        return self._shard.on_batch(values), False
 
     def snapshot(self) -> bytes:
         return self._shard.snapshot()
@@ -59,7 +59,7 @@ def _source_stage(plan: Plan) -> Callable[[list[Any]], Iterable[Item]]:
     def run_source(batch: list[Any]) -> list[Item]:
         found: list[Item] = []
         for item in batch:
-            found += plan.marks(plan.source, item.time) if isinstance(item, Mark) else plan.source.run(item)
+            found += plan.marks(plan.source, item.time) if isinstance(item, Mark) else plan.run_sources(item)
         return found
 
     return run_source
@@ -67,7 +67,7 @@ def _source_stage(plan: Plan) -> Callable[[list[Any]], Iterable[Item]]:
 
 def _keyed(run: Run, keyed: KeyedPlan, stages: dict[str, Stream[Item]]) -> Stream[Item]:
     name = keyed.node.name
-    streams = [stages[upstream] for upstream in keyed.upstream]
+    streams = [stages[upstream] for upstream in dict.fromkeys((*keyed.upstream, SOURCES))]  # what is retried comes past
     merged = op.merge(f"{name}:in", *streams) if len(streams) > 1 else streams[0]
     chosen = op.flat_map_batch(
         f"{name}:select", merged, lambda batch: [(s, item) for port, s, item in batch if port == name]
@@ -86,12 +86,17 @@ def execute(flow: Dataflow, recovery: Path, epoch: timedelta) -> None:
 
     Raises EnvironmentFault when the recovery store cannot be read.
     """
+    make_ready(recovery)
+    cli_main(flow, epoch_interval=epoch, recovery_config=RecoveryConfig(str(recovery)))
+
+
+def make_ready(recovery: Path) -> None:
+    """Make the recovery store where there is none; raises EnvironmentFault when it cannot be read."""
     store = recovery / "part-0.sqlite3"
     if store.exists():
         _check_store(store)
     else:
         _make_store(recovery)
-    cli_main(flow, epoch_interval=epoch, recovery_config=RecoveryConfig(str(recovery)))
 
 
 def _make_store(recovery: Path) -> None:

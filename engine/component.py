@@ -1,6 +1,7 @@
 """The component class: a frozen model whose fields, docstrings and examples are its options, docs, schema and tests."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from engine.codegen import Code
+    from engine.code_writer import Code
     from engine.flow import Flow, Node
     from engine.outside import Outside
     from engine.settings import MqttPlace
@@ -44,6 +45,8 @@ class Place(msgspec.Struct, frozen=True):
 
     data: Path
     highest: dict[str, int] = {}
+    muted: bool = False
+    """Nothing may be written here: a replay looks at what would come out."""
 
 
 class Component(BaseModel):
@@ -88,7 +91,8 @@ class Arrival(msgspec.Struct, gc=False):
     """One message as it came in, not yet decoded.
 
     `packet` is the MQTT packet id, 0 where there is none. `once` is the key by which the inbox knows a message that is
-    sent again ("" where it has none): what has the key of a stored one is not stored, and has its event id.
+    sent again ("" where it has none): what has the key of a stored one is not stored, and has its event id. `digest` is
+    what must be the same then; where it is not, KeyReused is raised.
     """
 
     payload: bytes
@@ -97,6 +101,7 @@ class Arrival(msgspec.Struct, gc=False):
     packet: int = 0
     dup: bool = False
     once: str = ""
+    digest: bytes = b""
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -114,13 +119,16 @@ class Intake(Protocol):
     mqtt: "MqttPlace"
 
     async def append(self, arrivals: Sequence[Arrival], *, expect_reply: bool = False) -> list[bytes]:
-        """Return the event ids once all are committed; raises Unavailable when the inbox is full or cannot write."""
+        """Return the event ids once all are committed; raises Unavailable when the inbox is full or cannot write.
+
+        What is sent again has the id that it was given first, and the answer too. Raises KeyReused.
+        """
 
     def submit(self, arrivals: Sequence[Arrival], done: Callable[[BaseException | None], None]) -> None:
         """Append without a task: `done` is called on the loop after the commit, with the error or None."""
 
     def acknowledged(self, packets: Iterable[int]) -> None:
-        """Tell that the acknowledgements of these MQTT packets were written, so that their ids may come again."""
+        """Tell that the broker has the acknowledgements of these MQTT packets, so that their ids may come again."""
 
     async def reply(self, event_id: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - part of the answer's meaning
         """Return what the flow answers to the event; raises TimeoutError after `timeout` seconds."""
@@ -234,6 +242,14 @@ class Stateful(Operator, Generic[S]):
 
     state_type: ClassVar[Any] = Any
     keyed: ClassVar[bool] = True
+    state_free: ClassVar[frozenset[str]] = frozenset()
+    """Options that may change and leave a stored state what it is; by default any change makes it another."""
+    leftover: ClassVar[str] = "state"
+    """For the ledger: what an event is that comes out nowhere: state, deduplicated, dropped; "": each comes out."""
+    makes: ClassVar[frozenset[str] | None] = None
+    """For the ledger: the outputs whose events are its own, not those that came in; None: it may be either."""
+    unwired: ClassVar[dict[str, str]] = {}
+    """For the ledger: what an event is that goes to a side output which nothing takes; by default filtered."""
 
     def on_event(self, state: S | None, event: Event, emit: Emit) -> S | None:
         """Return the key's next state."""
@@ -247,6 +263,13 @@ class Stateful(Operator, Generic[S]):
         """Return the key's next state after its time has come; `now` is the time that `due` gave."""
         return state
 
+    def on_gap(self, state: S, length: int) -> S:
+        """Return the state after `length` microseconds of arrival time in which the gateway was down.
+
+        What waits for silence moves its times on by them; what waits for the clock leaves the state as it is.
+        """
+        return state
+
 
 class Writer(Protocol):
     """An open sink."""
@@ -258,11 +281,38 @@ class Writer(Protocol):
         """Release what open() took; never flush here."""
 
 
+class Mender(Protocol):
+    """Writes what a target lacks and leaves what it has; one that is `whole` must get all events, from the first on.
+
+    `there`, `added` and `refused` count rows; `refused` by reason.
+    """
+
+    whole: bool
+    there: int
+    added: int
+    refused: Counter[str]
+
+    async def write(self, events: list[Event]) -> None:
+        """Take events in order; raises Unavailable when the target is away."""
+
+    async def finish(self, *, from_the_first: bool) -> None:
+        """Write what is left after the last event; `from_the_first`: the events began with the flow's first."""
+
+    async def close(self) -> None:
+        """Release what the first write took."""
+
+
 class Sink(Component):
     """Where events go."""
 
     section: ClassVar[str] = "sinks"
+    spills: ClassVar[bool] = True
+    """Whether events wait on the disk while the target is away, so that the flow goes on."""
 
     async def open(self, node: "Node", outside: "Outside") -> Writer:
         """Connect and return the open Writer; runs in the worker on its I/O thread."""
         raise NotImplementedError
+
+    def mend(self, node: "Node", outside: "Outside") -> Mender | None:
+        """Return what writes only what the target lacks, for `replay --repair`; None: this kind cannot."""
+        return None

@@ -1,6 +1,7 @@
 """Turn what the inbox holds into events: payloads decoded in C, by the type that the flow's declarations give."""
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from engine.errors import EventFault
 from engine.event import Event
 from engine.event_time import event_time
 from engine.flow import Flow, Node
-from engine.outputs import DEAD
+from engine.outputs import COUNTS, DEAD
+from engine.retry import ENTRY, RETRY, Retried
 
 Run = tuple[str, list[Any]]
 
@@ -48,6 +50,7 @@ class Decoding:
     """The decoders of one flow's sources; `runs(block)` gives (source, events) in the order of arrival."""
 
     def __init__(self, flow: Flow) -> None:
+        self._nodes = flow.nodes
         self._decoders = {node.name: decoder_of(node) for node in flow.section("sources")}
         self._times: dict[str, str | None] = {
             node.name: getattr(node.component, "time", None) for node in flow.section("sources")
@@ -57,8 +60,47 @@ class Decoding:
         """Decode blocks; what cannot be decoded goes out as dead letters under "!"."""
         found: list[Run] = []
         for block in blocks:
-            self._block(block, prefix, found)
+            if RETRY in block.sources:
+                self._mixed(block, prefix, found)
+            else:
+                self._block(block, prefix, found)
         return found
+
+    def _mixed(self, block: Block, prefix: bytes, found: list[Run]) -> None:
+        """Decode a block in which retried letters are among what came from outside."""
+        retry, start = block.sources.index(RETRY), 0
+        for index, group in groupby(block.source_index):
+            part = block.slice(start, start + len(list(group)))
+            start += len(part.payloads)
+            if index == retry:
+                found += [run for payload in part.payloads for run in self._again(payload, block.time)]
+            else:
+                self._block(part, prefix, found)
+
+    def _again(self, payload: bytes, arrival: int) -> list[Run]:
+        """Return the runs of a retried letter: `>node` where it failed, or that of its source, or a letter again."""
+        retried = msgspec.msgpack.decode(payload, type=Retried)
+        event, node = retried.event(arrival), self._nodes.get(retried.node)
+        source = node is not None and node.section == "sources"
+        counts: list[Run] = [(COUNTS, [(ENTRY + retried.node, 1)])] if node is not None else []
+        try:
+            if retried.exact or (node is not None and not source):
+                event.data = retried.decoded()
+            if node is None:
+                raise EventFault(f"a node of this flow; '{retried.node}' is not there any more")
+            if source and not retried.exact:
+                self._decode(event, retried.data, retried.node)
+        except Exception as fault:
+            letter = _undecodable(event, retried.data, fault, gone=False)
+            letter.node, letter.payload = retried.node, None if retried.exact else retried.data
+            return [*counts, (DEAD, [letter])]
+        return [*counts, (retried.node, [event])] if source else [(ENTRY + retried.node, [event])]
+
+    def _decode(self, event: Event, payload: bytes, source: str) -> None:
+        _check_size(event.meta or {})
+        event.data = self._decoders[source](payload)
+        if field := self._times[source]:
+            event.time = event_time(event.data.get(field), field, event.arrival)
 
     def _block(self, block: Block, prefix: bytes, found: list[Run]) -> None:
         decoders = [self._decoders.get(name) for name in block.sources]
@@ -87,6 +129,15 @@ class Decoding:
                 last = -1
             else:
                 events.append(event)
+
+
+def received(blocks: Iterable[Block]) -> list[tuple[str, int]]:
+    """Return the counts of the records of each source, as the ledger takes them."""
+    found: dict[str, int] = {}
+    for block in blocks:
+        for index, name in enumerate(block.sources):
+            found[f"in {name}"] = found.get(f"in {name}", 0) + block.source_index.count(index)
+    return list(found.items())
 
 
 def _check_size(meta: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from engine.substitution import Surroundings
 class Deployed(msgspec.Struct):
     """The record of a deployed flow: where its file is and its text, its version (a hash), its `--set` values, and the
     serials. A worker that starts again runs this text, whatever has become of the file.
+
+    `number` is that of the version, `recovery` the folder of its states: one write of this record changes both.
     """
 
     source: str
@@ -24,6 +26,8 @@ class Deployed(msgspec.Struct):
     version: str
     overrides: dict[str, str] = {}
     highest: dict[str, int] = {}
+    number: int = 0
+    recovery: str = "recovery"
 
 
 def surroundings(settings: Settings, overrides: dict[str, str] | None = None) -> Surroundings:
@@ -54,18 +58,32 @@ def write_record(settings: Settings, flow: str, record: Deployed) -> None:
     part.replace(path)
 
 
+def deployed_flows(settings: Settings) -> list[str]:
+    """Return the names of the flows that are deployed in this data folder."""
+    return sorted(path.parent.name for path in (settings.data / "flows").glob("*/deployed.json"))
+
+
 def record_of(flow: Flow, overrides: dict[str, str], highest: dict[str, int]) -> Deployed:
-    """Return the record of a flow that is deployed now; its version is the first 12 digits of its file's hash."""
-    content = flow.path.read_bytes()
-    version = sha256(content).hexdigest()[:12]
-    return Deployed(str(flow.path.resolve()), content.decode(errors="replace"), version, overrides, highest)
+    """Return the record of a flow that is deployed now from its file."""
+    text = flow.path.read_bytes().decode(errors="replace")
+    return Deployed(str(flow.path.resolve()), text, digest(text), overrides, highest)
 
 
-def place_flow(flow: Flow, settings: Settings, highest: dict[str, int]) -> Flow:
-    """Return the flow as it runs at this place."""
-    place = Place(settings.data, highest)
-    flow.nodes = {name: _placed(node, place) for name, node in flow.nodes.items()}
-    return flow
+def digest(text: str) -> str:
+    """Return the version of a text: the first 12 digits of its hash."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def read_flow(settings: Settings, record: Deployed) -> Flow:
+    """Return the flow of a record as it is written; its findings are in its document."""
+    return load_text(record.text, Path(record.source), surroundings(settings, record.overrides))
+
+
+def place_flow(flow: Flow, settings: Settings, highest: dict[str, int], *, muted: bool = False) -> Flow:
+    """Return the flow as it runs at this place; `muted`: without writing anything."""
+    place = Place(settings.data, highest, muted)
+    nodes = {name: _placed(node, place) for name, node in flow.nodes.items()}
+    return msgspec.structs.replace(flow, nodes=nodes)
 
 
 def _placed(node: Node, place: Place) -> Node:
@@ -77,5 +95,4 @@ def load_deployed(settings: Settings, name: str) -> tuple[Flow, Deployed]:
     record = read_record(settings, name)
     if record is None:
         raise UsageFault(f"a flow that is deployed; '{name}' is not ({record_path(settings, name)})")
-    flow = load_text(record.text, Path(record.source), surroundings(settings, record.overrides)).raise_findings()
-    return place_flow(flow, settings, record.highest), record
+    return place_flow(read_flow(settings, record).raise_findings(), settings, record.highest), record

@@ -52,6 +52,12 @@ class EnvironmentFault(MillstreamError):
     exit_code = 3
 
 
+class DiskFull(MillstreamError):
+    """There is no room on a disk; what ends by it starts again and goes on when there is (75: EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
 class EventFault(MillstreamError):
     """One event is at fault and goes to the dead letters with this reason; `values` are what was looked at."""
 
@@ -59,6 +65,10 @@ class EventFault(MillstreamError):
         super().__init__(reason)
         self.reason = reason
         self.values = values or {}
+
+
+class KeyReused(MillstreamError):
+    """A key that stands for one message, and names what is sent again, came with another one."""
 
 
 class Unavailable(MillstreamError):

@@ -8,10 +8,13 @@ import msgspec
 
 from engine.block import Block
 from engine.component import Arrival, PulledSource, Reader
-from engine.decode import Decoding, Run
+from engine.decode import Decoding, Run, received
 from engine.event import MICROSECONDS, stream_prefix
+from engine.gap import PAUSE
 from engine.inbox import InboxReader
 from engine.keyed import Clock, Mark
+from engine.ledger import AT
+from engine.outputs import COUNTS
 from engine.plan import SOURCES, Plan
 
 LIMIT = 2_000
@@ -46,20 +49,30 @@ class Feed:
         self._woken = threading.Event()
         self._mark: tuple[int, int] | None = None
         self._asked = False
-        self._last = 0
+        self._last = self._oldest = self._seen = 0
+        self._base = (0, 0)
         sources = [(n.name, n.component) for n in plan.flow.section("sources")]
         self._readers: dict[str, Reader] = {name: c.open() for name, c in sources if isinstance(c, PulledSource)}
         self._wake_at = dict.fromkeys(self._readers, 0)
 
-    def wake(self, head: int, _time: int = 0) -> None:
+    def wake(self, head: int, at: int = 0) -> None:
         """Tell that the inbox has grown; from any thread."""
+        if head > self.head == self.position.offset:
+            self._oldest = at
+        self._base = (at, _monotonic())
         self.head = max(self.head, head)
         self._woken.set()
 
     def mark(self, head: int, time: int) -> None:
         """Tell that all that arrived up to `time` is in the inbox up to `head`; from any thread."""
         self._mark = (head, time)
+        self._base = (time, _monotonic())
         self._woken.set()
+
+    def lag(self) -> float:
+        """Return the age in seconds of the oldest record that was not read; 0 where all are."""
+        behind = self.head > self.position.offset and self._oldest > 0
+        return max(0.0, time.time() - self._oldest / MICROSECONDS) if behind else 0.0
 
     def wait(self) -> None:
         """Wait until something may be there: a wake-up, a source's own time, or a tenth of a second."""
@@ -75,9 +88,12 @@ class Feed:
         blocks = self._inbox.read(self.position.offset, LIMIT)
         found: list[list[Run] | Mark] = []
         if blocks:
-            found.append(self._decoding.runs(blocks, self._inbox.prefix))
-            self.position.offset = blocks[-1].first + len(blocks[-1].payloads) - 1
-            self._last = blocks[-1].time
+            offsets = (self.position.offset, blocks[-1].last)
+            counts = (COUNTS, [(AT, offsets), *received(blocks)])
+            found.append([*self._decoding.runs(blocks, self._inbox.prefix), counts])
+            self.position.offset = offsets[1]
+            self._last = self._oldest = blocks[-1].time
+            self._heed(self._last)
         for name in self._readers:
             found += self._pull(name)
         if found:
@@ -87,7 +103,7 @@ class Feed:
         return found
 
     def _pull(self, name: str) -> list[list[Run] | Mark]:
-        now = time.time_ns() // 1000
+        now = _wall()
         if now < self._wake_at[name]:
             return []
         position, count = self.position.pulled.get(name, (None, 0))
@@ -99,7 +115,9 @@ class Feed:
         if not pull.arrivals:
             return []
         self._last = max(self._last, pull.arrivals[-1][0])
-        return [self._decoding.runs(_blocks(name, pull.arrivals, count), stream_prefix(f"{self._inbox.stream}/{name}"))]
+        blocks = _blocks(name, pull.arrivals, count)
+        runs = self._decoding.runs(blocks, stream_prefix(f"{self._inbox.stream}/{name}"))
+        return [[*runs, (COUNTS, received(blocks))]]
 
     def _pass_time(self, found: list[list[Run] | Mark], now: int) -> None:
         due = self._clock.next()
@@ -109,11 +127,23 @@ class Feed:
     def _idle(self, found: list[list[Run] | Mark]) -> None:
         due = self._clock.next()
         if self._mark is not None and self._mark[0] <= self.position.offset:
+            self._heed(self._mark[1])
             self._pass_time(found, self._mark[1])
             self._mark, self._asked = None, False
-        if due is not None and due <= time.time_ns() // 1000 and not self._asked and not found:
+        if due is not None and due <= self._now() and not self._asked and not found:
             self._asked = True
             self._upstream.ask_mark()
+
+    def _heed(self, time: int) -> None:
+        """Read the gaps anew where there may be one: where the time jumps by as much as the shortest."""
+        if time - self._seen > PAUSE:
+            self._clock.learn(self._inbox.gaps(self._clock.last_gap))
+        self._seen = max(self._seen, time)
+
+    def _now(self) -> int:
+        """Return the latest that it can be by the inbox's clock, which a fall of the system's clock does not stop."""
+        time, at = self._base
+        return max(_wall(), time + _monotonic() - at if time else 0)
 
     def used(self, offset: int) -> None:
         """Tell upstream what is durable everywhere."""
@@ -123,6 +153,14 @@ class Feed:
         """Close the readers."""
         for reader in self._readers.values():
             reader.close()
+
+
+def _wall() -> int:
+    return time.time_ns() // 1000
+
+
+def _monotonic() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _blocks(name: str, arrivals: list[tuple[int, Arrival]], count: int) -> list[Block]:

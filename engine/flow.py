@@ -84,8 +84,28 @@ class Flow(msgspec.Struct, kw_only=True):
             waiting += [self.nodes[w.node] for w in one.inputs if w.node in self.nodes and w.node not in seen]
         return None
 
+    def shuffler(self, node: Node) -> Node | None:
+        """Return a node before this one after which the order of events differs from replay to replay, or None.
+
+        What is keyed runs in shards: events keep their order for each key, but not among all.
+        """
+        waiting, seen = [w.node for w in node.inputs], set[str]()
+        for name in waiting:
+            one = self.nodes.get(name)
+            if one is not None and name not in seen:
+                seen.add(name)
+                if getattr(one.component, "keyed", False) and self.key_giver(one):
+                    return one
+                waiting += [wire.node for wire in one.inputs]
+        return None
+
     def raise_findings(self) -> "Flow":
         """Return the flow, or raise FlowInvalid when anything was found."""
         if self.document.findings:
             raise FlowInvalid(sorted(self.document.findings, key=lambda f: (f.path, f.line, f.column)))
         return self
+
+
+def unordered(shuffler: Node) -> str:
+    """Return what a node that counts in order finds wrong with what comes from a keyed one."""
+    return f"events in one order, so that a replay counts the same; got those of '{shuffler.name}', which is keyed"

@@ -57,17 +57,31 @@ class Used(msgspec.Struct, tag="used", array_like=True):
 
 
 class Report(msgspec.Struct, tag="report", array_like=True):
-    """What a worker counts: by node `{"in": …, "out": …, "dead": …}`; `lag` in seconds, `rss` in bytes."""
+    """What a worker counts: by node `{"in": …, "out": …, "dead": …}`; `lag` in seconds, `rss` in bytes.
+
+    It has read up to `offset` of an inbox that is committed up to `head`, and `lag` is the age of the next record.
+    `ledger` has the terms of the ledger, `unbalanced` the nodes where it does not balance.
+    """
 
     nodes: dict[str, dict[str, int | float]] = {}
     lag: float = 0.0
     rss: int = 0
     offset: int = 0
     more: dict[str, Any] = {}
+    head: int = 0
+    ledger: dict[str, int] = {}
+    unbalanced: dict[str, int] = {}
 
 
 class AskMark(msgspec.Struct, tag="ask", array_like=True):
     """Ask up to when everything has been committed."""
+
+
+class Tapped(msgspec.Struct, tag="tapped", array_like=True):
+    """What passed the wires that are tapped, (wire, line of JSON) each, and how many events of which were left out."""
+
+    lines: list[tuple[str, bytes]]
+    skipped: dict[str, int] = {}
 
 
 class Ack(msgspec.Struct, tag="ack", array_like=True):
@@ -90,9 +104,15 @@ class Mark(msgspec.Struct, tag="mark", array_like=True):
     time: int
 
 
+class Tap(msgspec.Struct, tag="tap", array_like=True):
+    """Tap these wires from now on, and no others."""
+
+    wires: list[str]
+
+
 T = TypeVar("T")
-Upward = Hello | Batch | Used | Report | AskMark
-Downward = Ack | Wake | Mark
+Upward = Hello | Batch | Used | Report | AskMark | Tapped
+Downward = Ack | Wake | Mark | Tap
 _encoder = msgspec.msgpack.Encoder()
 _upward: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(Upward)
 _downward: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Downward)

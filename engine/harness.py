@@ -9,11 +9,13 @@ import msgspec
 from engine.block import Block
 from engine.component import Sink
 from engine.dead import DeadLetter
-from engine.decode import Decoding
+from engine.decode import Decoding, received
 from engine.event import Event, stream_prefix
 from engine.flow import Flow, Input, Node
+from engine.gap import Gap
 from engine.keyed import SHARDS, Shard
-from engine.outputs import DEAD
+from engine.ledger import AT, Book, Ledger, ledger_of
+from engine.outputs import COUNTS, DEAD
 from engine.plan import Plan, Run
 
 TAP = "tap "
@@ -40,10 +42,13 @@ class Harness:
         self.out: dict[str, list[Event]] = defaultdict(list)
         self.dead: list[DeadLetter] = []
         self.head = 0
+        self.gaps: list[Gap] = []
+        self._book = Book(flow)
         self._start({})
 
     def _start(self, snapshots: dict[tuple[str, str], bytes]) -> None:
         self.run = Run(self.plan)
+        self.run.clock.learn(self.gaps)
         self.shards: dict[str, dict[str, Shard]] = {}
         for keyed in self.plan.keyed:
             name = keyed.node.name
@@ -61,10 +66,12 @@ class Harness:
     def read(self, blocks: list[Block]) -> None:
         """Read several commits of the inbox at once, as a worker does that has fallen behind."""
         self.head = blocks[-1].last
-        self._route(self.plan.source.run(self.decoding.runs(blocks, self.prefix)))
+        counts = (COUNTS, [(AT, (blocks[0].first - 1, self.head)), *received(blocks)])
+        self._route(self.plan.run_sources([*self.decoding.runs(blocks, self.prefix), counts]))
 
     def tick(self, now: int) -> None:
         """Let time pass where nothing arrives; nothing is told where nothing waits for it, as in the feed."""
+        now = next((gap.start for gap in self.gaps if gap.start < now < gap.end), now)
         due = self.run.clock.next()
         if due is not None and due <= now:
             self.mark(now)
@@ -73,11 +80,31 @@ class Harness:
         """Tell every node that all which arrived up to `now` has been sent."""
         self._route(list(self.plan.marks(self.plan.source, now)))
 
+    def ledger(self) -> Ledger:
+        """Return what became of all that was read."""
+        sinks = self.plan.flow.section("sinks")
+        return ledger_of(
+            self._book.cut({node.name: len(self.out[node.name.removeprefix(TAP)]) for node in sinks}), self.head
+        )
+
     def restart(self) -> None:
         """Stop with a snapshot and start from it."""
-        self._start(
-            {(name, s): bytes(shard.snapshot()) for name, shards in self.shards.items() for s, shard in shards.items()}
-        )
+        self.resume(self.snapshot())
+
+    def snapshot(self) -> dict[tuple[str, str], bytes]:
+        """Return the states of all shards by node and shard."""
+        return {
+            (name, s): bytes(shard.snapshot()) for name, shards in self.shards.items() for s, shard in shards.items()
+        }
+
+    def resume(self, snapshot: dict[tuple[str, str], bytes]) -> None:
+        """Start from a snapshot."""
+        self._start(snapshot)
+
+    def down(self, start: int, end: int) -> None:
+        """Tell that the gateway is down from `start` to `end`: nothing arrives between."""
+        self.gaps.append(Gap(start, end))
+        self.run.clock.learn(self.gaps)
 
     def _route(self, items: list[tuple[str, str, Any]]) -> None:
         waiting: dict[str, list[tuple[str, Any]]] = defaultdict(list)
@@ -85,7 +112,7 @@ class Harness:
         for keyed in self.plan.keyed:
             name = keyed.node.name
             given = [
-                found for shard, item in waiting.pop(name, []) for found in self.shards[name][shard].on_items([item])
+                found for shard, item in waiting.pop(name, []) for found in self.shards[name][shard].on_batch([item])
             ]
             self._deliver(self.run.after(keyed, given), waiting)
 
@@ -93,6 +120,9 @@ class Harness:
         for port, shard, item in items:
             if port == DEAD:
                 self.dead += [letter for letter in item if letter.kept]
+                self._book.dead(item)
+            elif port == COUNTS:
+                self._book.count(item)
             elif shard:
                 waiting[port].append((shard, item))
             else:

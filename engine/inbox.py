@@ -6,29 +6,34 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from engine import inbox_file
-from engine.block import SOURCES_IN_A_BLOCK, Block
-from engine.component import Arrival
-from engine.errors import EnvironmentFault, EventFault, Unavailable
+from engine.arrival_clock import ArrivalClock
+from engine.component import Arrival, Reply
+from engine.errors import EventFault, Unavailable
 from engine.event import stream_prefix
-from engine.inbox_log import Done, InboxLog, Submission
+from engine.inbox_bounds import Bounds, Room
+from engine.inbox_log import Done, InboxLog, Submission, gather
+from engine.inbox_reader import InboxReader
+
+__all__ = ["InboxReader", "InboxWriter"]
 
 CAPACITY = 64 << 20
 OVERHEAD = 200  # bytes of memory that a waiting arrival takes beside its payload and topic, roughly
-COMMIT_RECORDS, COMMIT_BYTES = 2_000, 8 << 20
+COMMIT_RECORDS = 2_000
+BEAT = 1.0  # seconds
 log = structlog.get_logger()
 
 
 class InboxWriter:
     """The one writer of a flow's inbox. It commits at once when work waits; while it commits, more gathers.
 
-    `on_commit(head, time)` is called on the loop after each commit; `capacity` bounds the bytes that wait.
+    `on_commit(head, time)` is called on the loop after each commit. `capacity` bounds the bytes that wait for a commit,
+    `bounds` what lies on the disk; `clock` makes the clock of arrivals, from the last time that was given away.
     """
 
     def __init__(
@@ -39,6 +44,8 @@ class InboxWriter:
         capacity: int = CAPACITY,
         on_commit: Callable[[int, int], None] = lambda head, time: None,
         commit_records: int = COMMIT_RECORDS,
+        bounds: Bounds = Bounds(),  # noqa: B008 - a value
+        clock: Callable[[int], ArrivalClock] = ArrivalClock,
     ) -> None:
         self.path, self.flow, self.stream, self.prefix = path, flow, "", b""
         self._capacity, self._on_commit, self._commit_records = capacity, on_commit, commit_records
@@ -47,6 +54,9 @@ class InboxWriter:
         self._waiting_bytes = 0
         self._acknowledged: list[tuple[str, Iterable[int]]] = []
         self._busy, self._closing, self._failing = False, True, False
+        self._make_clock, self._room, self._full = clock, Room(path, bounds), ""
+        self._answers: list[tuple[int, Reply, asyncio.Future[None]]] = []
+        self._keeping: list[asyncio.Future[None]] = []
         self._mark, self._time, self._used = (0, 0), 0, 0
         self._trim: tuple[int, int] | None = None
         self._trimming: tuple[int, int] | None = None
@@ -59,8 +69,10 @@ class InboxWriter:
         self._loop = asyncio.get_running_loop()
         self._log = InboxLog(self.path, self.flow)
         self.stream, self.prefix = self._log.stream, stream_prefix(self._log.stream)
-        self._mark, self._used = (self._log.head, self._log.time), self._log.used
+        self._clock = self._make_clock(self._log.alive)
+        self._mark, self._used = (self._log.head, self._log.alive), self._log.used
         self._closing = False
+        self._beat()
         self._thread = threading.Thread(target=self._run, name=f"inbox {self.flow}", daemon=True)
         self._thread.start()
 
@@ -71,7 +83,28 @@ class InboxWriter:
                 return
             self._closing = True
             self._changed.notify()
+        self._beating.cancel()
         self._thread.join()
+
+    def _beat(self) -> None:
+        """Tell that this writer lives, and look whether it may grow; once a second."""
+        with self._changed:
+            if self._closing:
+                return
+            self._touch(self._clock.beat())
+            backlog = self._log.backlog.size
+        full = self._room.refusal(backlog)
+        if bool(full) != bool(self._full):
+            log.warning("inbox takes no more" if full else "inbox takes again", flow=self.flow, reason=full)
+        self._full = full
+        self._beating = self._loop.call_later(BEAT, self._beat)
+
+    def _touch(self, now: int) -> None:
+        """Keep the heartbeat, unless there is a gap before it that must be stored first."""
+        if self._clock.gaps:
+            self._changed.notify()
+        else:
+            self._log.touch(now)
 
     @property
     def head(self) -> int:
@@ -81,7 +114,8 @@ class InboxWriter:
     def submit(self, source: str, arrivals: Sequence[Arrival], done: Done) -> Submission:
         """Hand arrivals to the next commit; `done(first offset, error or None)` is called on the loop. Any thread.
 
-        Raises Unavailable when the inbox is full or closed, EventFault for what can never be taken.
+        Raises Unavailable when the inbox is full or closed, EventFault for what can never be taken. What has a once-key
+        that is stored is not stored again; with another digest than the stored one the error is KeyReused.
         """
         size = sum([len(a.payload) + len(a.topic) for a in arrivals]) + OVERHEAD * len(arrivals)
         submission = Submission(source, arrivals, done, size)
@@ -99,12 +133,31 @@ class InboxWriter:
             raise EventFault(f"{size} bytes at once; the inbox of '{self.flow}' takes at most {self._capacity}")
         if self._waiting_bytes + size > self._capacity:
             raise Unavailable(f"inbox full: {self._waiting_bytes} bytes of '{self.flow}' wait to be committed")
+        if self._full:
+            raise Unavailable(self._full)
+
+    def keep(self, offset: int, answer: Reply) -> asyncio.Future[None]:
+        """Store the answer to what is at an offset, where that has a once-key; done when it is durable or cannot be.
+
+        On the loop.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        with self._changed:
+            if self._closing:
+                future.set_result(None)
+            else:
+                self._answers.append((offset, answer, future))
+                self._changed.notify()
+        return future
 
     def mark(self) -> tuple[int, int]:
         """Return (head, time): what arrived up to `time` is committed up to `head`; later commits have a later time."""
         with self._changed:
-            if not self._waiting and not self._busy:
-                self._mark = (self._mark[0], max(_now(), self._mark[1]))
+            if not self._waiting and not self._busy and not self._closing:
+                now = self._clock.now(self._mark[1])
+                self._touch(now)
+                if not self._clock.gaps and not self._log.gaps:
+                    self._mark = (self._mark[0], now)
             return self._mark
 
     def used(self, offset: int) -> None:
@@ -114,7 +167,7 @@ class InboxWriter:
             self._changed.notify()
 
     def acknowledged(self, source: str, packets: Iterable[int]) -> None:
-        """Remember, within 100 ms, that the acknowledgements of these MQTT packets were written. Any thread."""
+        """Remember, within 100 ms, that the broker has the acknowledgements of these MQTT packets. Any thread."""
         with self._changed:
             self._acknowledged.append((source, packets))
             self._changed.notify()
@@ -133,11 +186,13 @@ class InboxWriter:
             if batch:
                 self._commit(batch)
             elif time.monotonic() >= self._log.due:
-                self._keep(self._log.settle)
+                self._upkeep(self._log.settle)
+            self._tell_kept()
             if self._trimming:
-                self._keep(self._trim_step)
-            self._keep(self._log.checkpoint)
-        self._keep(self._log.settle)
+                self._upkeep(self._trim_step)
+            self._upkeep(self._log.checkpoint)
+        self._upkeep(self._log.settle)
+        self._tell_kept()
         self._log.close()
 
     def _take(self) -> list[Submission] | None:
@@ -153,28 +208,26 @@ class InboxWriter:
                 self._log.use(self._used)
             self._log.time = self._mark[1]
             self._trimming, self._trim = self._trim or self._trimming, None
+            self._time = self._clock.now(self._mark[1] + 1)
+            self._take_beside()
             if not self._waiting:
                 return None if self._closing else []
-            self._busy, self._time = True, max(_now(), self._mark[1] + 1)
-            return self._gather()
+            self._busy = True
+            return gather(self._waiting, self._commit_records)
+
+    def _take_beside(self) -> None:
+        """Take what is written beside the blocks: gaps, and answers."""
+        self._log.gaps += self._clock.take()
+        for offset, answer, future in self._answers:
+            self._log.once.keep(offset, answer)
+            self._keeping.append(future)
+        self._answers.clear()
+        if self._log.gaps or self._log.once.answers:
+            self._log.hurry()
 
     def _called(self) -> bool:
-        some = self._waiting or self._acknowledged or self._trim or self._trimming
+        some = self._waiting or self._acknowledged or self._trim or self._trimming or self._answers or self._clock.gaps
         return bool(some) or self._closing or self._used > self._log.used
-
-    def _gather(self) -> list[Submission]:
-        batch: list[Submission] = []
-        records = size = 0
-        sources: set[str] = set()
-        while self._waiting:
-            new = self._waiting[0]
-            records, size = records + len(new.arrivals), size + new.size
-            sources.add(new.source)
-            full = records > self._commit_records or size > COMMIT_BYTES or len(sources) > SOURCES_IN_A_BLOCK
-            if full and batch:
-                break
-            batch.append(self._waiting.popleft())
-        return batch
 
     def _commit(self, batch: list[Submission]) -> None:
         try:
@@ -188,7 +241,7 @@ class InboxWriter:
         if self._failing:
             self._failing = False
             log.warning("inbox writes again", flow=self.flow)
-        self._post(batch, self._mark)
+        self._post(self._deliver, batch, self._mark)
 
     def _fail(self, batch: list[Submission], fault: Exception) -> None:
         error = Unavailable(f"{self.path}: cannot be written: {fault}")
@@ -201,13 +254,18 @@ class InboxWriter:
         if not self._failing:
             self._failing = True
             log.error("inbox cannot be written", flow=self.flow, path=str(self.path), reason=str(fault))
-        self._post(failed, None)
+        self._post(self._deliver, failed, None)
 
-    def _post(self, batch: list[Submission], commit: tuple[int, int] | None) -> None:
+    def _post(self, call: Callable[..., None], things: Sequence[Any], *more: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._deliver, batch, commit)
+            self._loop.call_soon_threadsafe(call, things, *more)
         except RuntimeError:  # the loop has ended, and with it all who wait
-            log.warning("inbox has nobody to tell", flow=self.flow, submissions=len(batch))
+            log.warning("inbox has nobody to tell", flow=self.flow, things=len(things))
+
+    def _tell_kept(self) -> None:
+        if self._keeping:
+            self._post(_end, self._keeping)
+            self._keeping = []
 
     def _deliver(self, batch: list[Submission], commit: tuple[int, int] | None) -> None:
         for submission in batch:
@@ -218,7 +276,7 @@ class InboxWriter:
         if commit:
             self._on_commit(*commit)
 
-    def _keep(self, step: Callable[[], None]) -> None:
+    def _upkeep(self, step: Callable[[], None]) -> None:
         """Do a step of upkeep; a failure is told, and it is tried again later."""
         try:
             step()
@@ -227,63 +285,11 @@ class InboxWriter:
             log.warning("inbox upkeep failed", flow=self.flow, path=str(self.path), reason=str(fault))
 
     def _trim_step(self) -> None:
-        if self._trimming and not self._log.trim_step(_now() - self._trimming[0], self._trimming[1]):
+        if self._trimming and not self._log.trim_step(self._time, *self._trimming):
             self._trimming = None
 
 
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
-class InboxReader:
-    """Reads an inbox by offset, in any process, while the writer writes. Raises EnvironmentFault when there is none."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection = inbox_file.open_readable(path)
-        with inbox_file.read_faults(path):
-            self.stream = inbox_file.stream(self._connection)
-        self.prefix = stream_prefix(self.stream)
-        self._open: Block | None = None
-
-    def read(self, offset: int, limit_records: int = 2_000) -> list[Block]:
-        """Return up to `limit_records` records after `offset` (0: from the beginning), in order; empty at the head.
-
-        Raises EnvironmentFault when they were trimmed, or when the inbox has never been that far.
-        """
-        found: list[Block] = []
-        wanted, room = offset + 1, limit_records
-        with inbox_file.read_faults(self.path), closing(self._blocks(wanted)) as blocks:
-            for block in blocks:
-                self._check_first(block, wanted)
-                self._open = block
-                if block.first < wanted or len(block.payloads) > room:
-                    block = block.slice(wanted - block.first, wanted - block.first + room)
-                found.append(block)
-                wanted, room = wanted + len(block.payloads), room - len(block.payloads)
-                if not room:
-                    break
-            if not found:
-                self._check_head(offset)
-        return found
-
-    def _blocks(self, offset: int) -> Generator[Block, None, None]:
-        last = self._open
-        if last and last.first <= offset <= last.last:
-            yield last
-            offset = last.last + 1
-        yield from inbox_file.blocks_from(self._connection, offset)
-
-    def _check_first(self, block: Block, wanted: int) -> None:
-        if block.first > wanted:
-            found = f"the oldest that is kept is {block.first}"
-            raise EnvironmentFault(f"{self.path}: expected the event at offset {wanted}; it was trimmed, {found}")
-
-    def _check_head(self, offset: int) -> None:
-        head, _ = inbox_file.head(self._connection)
-        if offset > head:
-            raise EnvironmentFault(f"{self.path}: expected events up to offset {offset}; the inbox ends at {head}")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+def _end(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

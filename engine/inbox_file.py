@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +13,20 @@ import msgspec
 
 from engine.block import Block, decode_block
 from engine.errors import EnvironmentFault
+from engine.gap import Gap
 
 APPLICATION = 0x4D494C4C  # "MILL"
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 create table block (first integer primary key, count integer not null, time integer not null, body blob not null);
 create table state (name text primary key, value blob not null) without rowid;
 """
+SINCE_VERSION_2 = """
+create table gap (start integer primary key, stop integer not null);
+create table once (offset integer primary key, key blob not null unique, time integer not null, digest blob not null);
+create table answer (offset integer primary key, status integer not null, body blob not null);
+"""
+MOST_GAPS = 10_000
 T = TypeVar("T")
 
 
@@ -45,9 +52,13 @@ def read_faults(path: Path) -> Iterator[None]:
         raise EnvironmentFault(f"{path}: expected an inbox of version {VERSION}; got {fault}") from fault
 
 
-def lock(path: Path) -> int:
-    """Return the descriptor that locks the inbox for writing until it is closed; raises EnvironmentFault when taken."""
+def lock(path: Path) -> tuple[int, int]:
+    """Return what locks the inbox for writing until it is closed, and up to when its last writer lived (0: unknown).
+
+    The lock file's time of change is that writer's heartbeat, in microseconds. Raises EnvironmentFault when taken.
+    """
     beside = path.with_name(path.name + ".lock")
+    alive = beside.stat().st_mtime_ns // 1000 if beside.exists() else 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(beside, os.O_CREAT | os.O_RDWR, 0o600)
@@ -58,7 +69,7 @@ def lock(path: Path) -> int:
     except OSError as fault:
         os.close(descriptor)
         raise EnvironmentFault(f"{path}: expected one writer; another process or part writes to this inbox") from fault
-    return descriptor
+    return descriptor, alive
 
 
 def open_writable(path: Path, flow: str) -> sqlite3.Connection:
@@ -78,7 +89,7 @@ def open_readable(path: Path) -> sqlite3.Connection:
         return _or_close(connection, lambda: _check(connection, path))
 
 
-def _or_close(connection: sqlite3.Connection, prepare: Callable[[], None]) -> sqlite3.Connection:
+def _or_close(connection: sqlite3.Connection, prepare: Callable[[], object]) -> sqlite3.Connection:
     try:
         prepare()
     except BaseException:
@@ -90,7 +101,8 @@ def _or_close(connection: sqlite3.Connection, prepare: Callable[[], None]) -> sq
 def _prepare(connection: sqlite3.Connection, path: Path, flow: str) -> None:
     if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
         _create(connection, flow)
-    _check(connection, path)
+    if _check(connection, path) == 1:
+        connection.executescript(f"begin immediate; {SINCE_VERSION_2} pragma user_version={VERSION}; commit;")
     found = stream(connection).rpartition(":")[0]
     if found != flow:
         raise EnvironmentFault(f"{path}: expected the inbox of flow '{flow}'; got that of '{found}'")
@@ -103,18 +115,21 @@ def _prepare(connection: sqlite3.Connection, path: Path, flow: str) -> None:
 def _create(connection: sqlite3.Connection, flow: str) -> None:
     connection.execute("pragma journal_mode=wal")
     name = f"{flow}:{secrets.token_hex(8)}"
-    connection.executescript(f"begin; {SCHEMA} pragma application_id={APPLICATION}; pragma user_version={VERSION};")
+    pragmas = f"pragma application_id={APPLICATION}; pragma user_version={VERSION};"
+    connection.executescript(f"begin; {SCHEMA} {SINCE_VERSION_2} {pragmas}")
     connection.execute("insert into state values ('stream', ?)", [name.encode()])
     connection.execute("commit")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of an inbox; one of version 1 has no gaps and no once-keys: its writer adds the tables."""
     application = connection.execute("pragma application_id").fetchone()[0]
     version = connection.execute("pragma user_version").fetchone()[0]
     if application != APPLICATION:
         raise EnvironmentFault(f"{path}: expected an inbox; got an SQLite file with application id {application:#x}")
-    if version != VERSION:
+    if version not in (1, VERSION):
         raise EnvironmentFault(f"{path}: expected an inbox of version {VERSION}; got version {version}")
+    return int(version)
 
 
 def stream(connection: sqlite3.Connection) -> str:
@@ -126,6 +141,17 @@ def head(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return offset and time of the last commit; zeros when there was none."""
     row = connection.execute("select first + count - 1, time from block order by first desc limit 1").fetchone()
     return row or (0, 0)
+
+
+def oldest(connection: sqlite3.Connection) -> int:
+    """Return the offset of the oldest record that is kept; where there is none, that of the next one."""
+    return int(connection.execute("select coalesce(min(first), 1) from block").fetchone()[0])
+
+
+def first_since(connection: sqlite3.Connection, time: int) -> int | None:
+    """Return the offset of the first record that arrived at `time` or later; None: there is none."""
+    found = connection.execute("select min(first) from block where time >= ?", [time]).fetchone()[0]
+    return None if found is None else int(found)
 
 
 def progress(connection: sqlite3.Connection) -> Progress:
@@ -140,6 +166,22 @@ def remember(connection: sqlite3.Connection, values: Progress) -> None:
     connection.execute("insert or replace into state values ('progress', ?)", [body])
 
 
+def gaps(connection: sqlite3.Connection, since: int) -> list[Gap]:
+    """Return the gaps that end after a time, in order."""
+    if connection.execute("pragma user_version").fetchone()[0] == 1:
+        return []
+    return [
+        Gap(*row) for row in connection.execute("select start, stop from gap where stop > ? order by start", [since])
+    ]
+
+
+def add_gaps(connection: sqlite3.Connection, found: Sequence[Gap]) -> None:
+    """Store gaps, inside the caller's transaction; only the latest 10,000 are kept."""
+    connection.executemany("insert or replace into gap values (?, ?)", found)
+    oldest = "select start from gap order by start desc limit 1 offset ?"
+    connection.execute(f"delete from gap where start <= ({oldest})", [MOST_GAPS])  # noqa: S608 - constant
+
+
 def blocks_from(connection: sqlite3.Connection, offset: int) -> Generator[Block, None, None]:
     """Yield the blocks that hold records at `offset` or later."""
     inside = "coalesce((select max(first) from block where first <= :offset), 0)"
@@ -150,6 +192,14 @@ def blocks_from(connection: sqlite3.Connection, offset: int) -> Generator[Block,
             yield decode_block(row[0])
     finally:
         cursor.close()
+
+
+def size_after(connection: sqlite3.Connection, offset: int, head: int) -> int:
+    """Return about how many bytes of the file are taken by what comes after an offset."""
+    if offset >= head:
+        return 0
+    first = int(connection.execute("select min(first) from block").fetchone()[0])
+    return allocated(connection) * (head - offset) // (head - min(first - 1, offset))
 
 
 def allocated(connection: sqlite3.Connection) -> int:

@@ -5,19 +5,25 @@ import math
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from engine import inbox_file
-from engine.block import BlockBuilder, encode_block
-from engine.component import Arrival
-from engine.errors import EventFault
+from engine.block import SOURCES_IN_A_BLOCK, BlockBuilder, encode_block
+from engine.component import Arrival, Reply
+from engine.errors import EventFault, KeyReused
+from engine.gap import Gap
+from engine.inbox_bounds import Backlog
+from engine.once import OnceKeys
 from engine.redelivery import Unacknowledged
 
 SETTLE_ACKNOWLEDGED, SETTLE = 0.1, 1.0  # seconds
+COMMIT_BYTES = 8 << 20
+KEEP_KEYS = 24 * 3600 * 1_000_000
 CHECKPOINT_BYTES, LONG_WAL = 4 << 20, 64 << 20
 FRAME = 4096 + 24
 TRIM_BLOCKS, TRIM_BYTES = 64, 1 << 20
@@ -25,7 +31,10 @@ Done = Callable[[int, BaseException | None], None]
 
 
 class Submission(msgspec.Struct, eq=False):
-    """Arrivals of one source on their way into the inbox; `first` and `repeated` are known after the commit."""
+    """Arrivals of one source on their way into the inbox; `first` and `repeated` are known after the commit.
+
+    `answer` is what a single arrival that was sent again was answered, where that is known.
+    """
 
     source: str
     arrivals: Sequence[Arrival]
@@ -33,6 +42,7 @@ class Submission(msgspec.Struct, eq=False):
     size: int
     first: int = 0
     repeated: dict[int, int] = {}
+    answer: Reply | None = None
     fault: BaseException | None = None
 
     def offsets(self) -> list[int]:
@@ -45,15 +55,32 @@ class Submission(msgspec.Struct, eq=False):
         self.done(self.repeated.get(0, self.first), self.fault)
 
 
+def gather(waiting: deque[Submission], most: int) -> list[Submission]:
+    """Take from what waits what goes into one commit: one submission, or up to `most` records, 8 MiB, 256 sources."""
+    batch: list[Submission] = []
+    records = size = 0
+    sources: set[str] = set()
+    while waiting:
+        new = waiting[0]
+        records, size = records + len(new.arrivals), size + new.size
+        sources.add(new.source)
+        if batch and (records > most or size > COMMIT_BYTES or len(sources) > SOURCES_IN_A_BLOCK):
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
 class InboxLog:
     """An inbox opened for writing, for one thread at a time. `head` and `time` are those of the last commit or mark.
 
-    `due` (monotonic seconds) is when `settle` is to be called if nothing is written until then.
+    `due` (monotonic seconds) is when `settle` is to be called if nothing is written until then. `alive` is up to when
+    the last writer lived, `gaps` are those that are not stored yet.
     """
 
     def __init__(self, path: Path, flow: str) -> None:
-        self._lock = inbox_file.lock(path)
-        self._eager, self.due, self._unchecked = False, math.inf, 0
+        self._lock, self.alive = inbox_file.lock(path)
+        self.gaps: list[Gap] = []
+        self._eager, self.due, self._unchecked, self._not_before = False, math.inf, 0, 0.0
         self._unacknowledged = Unacknowledged()
         try:
             self._connection = inbox_file.open_writable(path, flow)
@@ -68,6 +95,9 @@ class InboxLog:
         self.stream = inbox_file.stream(connection)
         self.head, committed = inbox_file.head(connection)
         self.time, self.used = max(committed, progress.time), progress.used
+        self.alive = max(self.alive, self.time) if self.time else 0
+        self.once, self.backlog = OnceKeys(connection), Backlog()
+        self.backlog.restore(self.used, self.head, inbox_file.size_after(connection, self.used, self.head))
         for first, last in [*progress.unacknowledged, (progress.marker + 1, self.head)]:
             with closing(inbox_file.blocks_from(connection, first)) as blocks:
                 for block in blocks:
@@ -76,14 +106,25 @@ class InboxLog:
                     self._unacknowledged.restore(block, first, last)
 
     def acknowledge(self, source: str, packets: Iterable[int]) -> None:
-        """Forget MQTT packets whose acknowledgements were written."""
+        """Forget MQTT packets whose acknowledgements have reached the broker."""
         self._unacknowledged.acknowledge(source, packets)
         self._eager, self.due = True, min(self.due, time.monotonic() + SETTLE_ACKNOWLEDGED)
 
     def use(self, offset: int) -> None:
         """Remember that the worker is done up to this offset."""
         self.used = offset
+        self.backlog.use(offset)
         self._eager, self.due = True, min(self.due, time.monotonic() + SETTLE)
+
+    def hurry(self) -> None:
+        """Let `settle` be called at once."""
+        self._eager, self.due = True, time.monotonic()
+
+    def touch(self, now: int) -> None:
+        """Tell, at little cost, that the writer lives at this time; nothing that has a gap before it may be told."""
+        if not self.gaps:
+            with suppress(OSError):
+                os.utime(self._lock, ns=(now * 1000, now * 1000))
 
     def write(self, batch: list[Submission], now: int) -> None:
         """Commit submissions as one block; those that cannot be stored carry a fault. Raises sqlite3.Error."""
@@ -93,10 +134,10 @@ class InboxLog:
                 self._add(builder, submission, first + len(builder))
             self._store(first, len(builder), now, encode_block(builder.block(first, now)))
         except sqlite3.Error:
-            self._unacknowledged.roll_back()
+            self._roll_back()
             raise
         except Exception:
-            self._unacknowledged.roll_back()
+            self._roll_back()
             sound = [submission for submission in batch if _sound(submission)]
             if len(sound) == len(batch):
                 raise
@@ -105,9 +146,19 @@ class InboxLog:
             self._unacknowledged.commit()
             self.head, self.time = self.head + len(builder), now
 
+    def _roll_back(self) -> None:
+        self._unacknowledged.roll_back()
+        self.once.roll_back()
+
     def _add(self, builder: BlockBuilder, submission: Submission, first: int) -> None:
-        submission.first = first
-        new, submission.repeated = self._unacknowledged.sift(submission.source, submission.arrivals, first)
+        submission.first, arrivals = first, submission.arrivals
+        try:
+            new, submission.repeated = self._unacknowledged.sift(submission.source, arrivals, first, self.once)
+        except KeyReused as fault:
+            submission.fault = fault
+            return
+        if submission.repeated and len(arrivals) == 1 and arrivals[0].once:
+            submission.answer = self.once.answer(arrivals[0])
         builder.add(submission.source, new)
 
     def _store(self, first: int, count: int, now: int, body: bytes) -> None:
@@ -119,14 +170,22 @@ class InboxLog:
             execute("begin immediate")
             if count:
                 execute("insert into block values (?, ?, ?, ?)", (first, count, now, body))
-            if remember:
-                self._remember()
+            self._store_beside(now, remember)
             execute("commit")
         except BaseException:
             if self._connection.in_transaction:
                 execute("rollback")
             raise
+        if count:
+            self.backlog.add(first + count - 1, len(body))
         self._stored(len(body) if count else 0, remember)
+
+    def _store_beside(self, now: int, remember: bool) -> None:
+        self.once.write(now)
+        if self.gaps:
+            inbox_file.add_gaps(self._connection, self.gaps)
+        if remember:
+            self._remember()
 
     def _remember(self) -> None:
         ranges = self._unacknowledged.ranges()
@@ -134,6 +193,8 @@ class InboxLog:
 
     def _stored(self, size: int, remembered: bool) -> None:
         self._unchecked += size + 2 * FRAME
+        self.once.commit()
+        self.gaps.clear()
         if remembered:
             self._eager, self.due = False, math.inf
         if size:
@@ -145,8 +206,12 @@ class InboxLog:
         self._eager = True
         self._store(0, 0, 0, b"")
 
-    def trim_step(self, oldest: int, keep_size: int) -> bool:
-        """Drop some used blocks that are older than the time `oldest` or beyond the size; True: there may be more."""
+    def trim_step(self, now: int, keep_time: int, keep_size: int) -> bool:
+        """Drop some used blocks that are too old or beyond the size, and some old keys; True: there may be more."""
+        keys = self.once.trim_step(now - KEEP_KEYS)
+        return self._trim_blocks(now - keep_time, keep_size) or keys
+
+    def _trim_blocks(self, oldest: int, keep_size: int) -> bool:
         spare = inbox_file.allocated(self._connection) - keep_size
         limit = min(self.used, self.head - 1)
         query = "select first, count, time, length(body) from block where first <= ? order by first limit ?"
@@ -162,12 +227,13 @@ class InboxLog:
 
     def checkpoint(self) -> None:
         """Bring the write-ahead log back into the file when it has grown; waits for readers only when it is long."""
-        if self._unchecked < CHECKPOINT_BYTES:
+        if self._unchecked < CHECKPOINT_BYTES or time.monotonic() < self._not_before:
             return
-        self._unchecked = 0
+        self._not_before = time.monotonic() + SETTLE
         _, frames, _ = self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
         if frames * FRAME > LONG_WAL:
             self._connection.execute("pragma wal_checkpoint(restart)").fetchone()
+        self._unchecked, self._not_before = 0, 0.0
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,6 +2,7 @@
 
 Time comes with the events (`arrival`, which never falls in an inbox) and, where nothing arrives, with marks. A timer
 that is due fires before the first later event, so what comes out does not depend on batching or on when a mark came.
+Gaps in time (the gateway was down) are told to the states before anything fires that is due after them.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,8 @@ import msgspec
 from engine.component import Stateful
 from engine.dead import dead_letter
 from engine.event import Event, derived_id
-from engine.outputs import Outputs
+from engine.gap import Gap, between
+from engine.outputs import COUNTS, Outputs
 
 SHARDS = tuple(str(number) for number in range(16))
 DEEPEST = 100
@@ -27,11 +29,24 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
     time: int
 
 
+class Aside(list[Event]):
+    """Events that come past the nodes above, which may still have earlier ones: the clock does not follow them."""
+
+
 class Clock:
-    """The timers of all shards of one process: when the next one is due."""
+    """The timers of all shards of one process: when the next one is due; and the gaps that they know of."""
 
     def __init__(self) -> None:
         self._due: dict[tuple[str, str], int] = {}
+        self.gaps: list[Gap] = []
+        self.last_gap = 0
+
+    def learn(self, gaps: Iterable[Gap]) -> None:
+        """Take note of gaps, in order, each later than those before; those that are known are passed over."""
+        for gap in gaps:
+            if gap.end > self.last_gap:
+                self.gaps.append(gap)
+                self.last_gap = gap.end
 
     def set(self, node: str, shard: str, due: int | None) -> None:
         """Remember when a shard wants to be woken."""
@@ -71,6 +86,7 @@ class Shard:
         self.explain = explain
         self.outputs = Outputs(node, wired, operator.fault_output)
         self.timed = type(operator).due is not Stateful.due
+        self.gapped = type(operator).on_gap is not Stateful.on_gap
         self.states: dict[str, Any] = {}
         self.now = 0
         self._marks = dict.fromkeys(gate.stages, 0)
@@ -79,6 +95,9 @@ class Shard:
         self._due: dict[str, int] = {}
         self._listed: dict[str, int] = {}
         self._bytes: bytes | None = None
+        self._came = self._own_faults = 0
+        self._counted = (f"came {node}", f"echo {node}", f"timer {node}")
+        self._lefts: dict[str, str] = {}
         self._coder = msgspec.msgpack.Decoder(tuple[int, dict[str, operator.state_type]])  # type: ignore[name-defined]
 
     def restore(self, snapshot: bytes) -> None:
@@ -106,6 +125,28 @@ class Shard:
                 self._bytes = msgspec.msgpack.encode((self.now, storable(self.states)))
         return self._bytes
 
+    def on_batch(self, items: Iterable[list[Event] | Mark]) -> list[tuple[str, list[Any]] | Mark]:
+        """Return what comes out, as `on_items`, and at the end what was counted: (name, number) under "#"."""
+        self._came = self._own_faults = self.outputs.copied = 0
+        found = self.on_items(items)
+        left: dict[str, int] = {}
+        for item in found:
+            if not isinstance(item, Mark):
+                left[item[0]] = left.get(item[0], 0) + len(item[1])
+        counts = [(self._left(output), number) for output, number in left.items()]
+        for name, number in zip(self._counted, (self._came, self.outputs.copied, self._own_faults), strict=True):
+            if number:
+                counts.append((name, number))
+        if counts:
+            found.append((COUNTS, counts))
+        return found
+
+    def _left(self, output: str) -> str:
+        name = self._lefts.get(output)
+        if name is None:
+            name = self._lefts[output] = f"left {self.node}.{output}"
+        return name
+
     def on_items(self, items: Iterable[list[Event] | Mark]) -> list[tuple[str, list[Any]] | Mark]:
         """Return what comes out, in order: (output, events), dead letters under "!", and marks that went through."""
         found: list[tuple[str, list[Any]] | Mark] = []
@@ -117,18 +158,18 @@ class Shard:
                     found.append(passed)
             else:
                 self._bytes = None
+                self._came += len(item)
+                follow = type(item) is not Aside
                 for event in item:
-                    self._event(event)
+                    self._event(event, follow)
                 found += self.outputs.take()
         if self.timed:
             self._tell()
         return found
 
-    def _event(self, event: Event) -> None:
-        if event.arrival > self.now:
-            self.now = event.arrival
-            if self._heap and self._heap[0][0] <= self.now:
-                self._fire()
+    def _event(self, event: Event, follow: bool) -> None:
+        if event.arrival > self.now and follow:
+            self._pass(event.arrival)
         key = event.key if self.operator.keyed else ""
         try:
             state = self.operator.on_event(self.states.get(key), event, self.outputs)
@@ -136,6 +177,29 @@ class Shard:
             self._fault(event, fault)
         else:
             self._keep(key, state)
+
+    def _pass(self, time: int) -> None:
+        """Let time go on to `time`: over the gaps on the way, and let fire what is due."""
+        if self.gapped and self.now < self.clock.last_gap:
+            for gap in between(self.clock.gaps, self.now, time):
+                self._fire_until(gap.start)
+                self._cross(gap.end - gap.start)
+        self._fire_until(time)
+
+    def _fire_until(self, time: int) -> None:
+        self.now = time
+        if self._heap and self._heap[0][0] <= time:
+            self._fire()
+
+    def _cross(self, length: int) -> None:
+        """Tell every state of a gap; one that cannot take it is forgotten."""
+        self._bytes = None
+        for key, state in list(self.states.items()):
+            try:
+                self._keep(key, self.operator.on_gap(state, length))
+            except Exception as fault:
+                self._timer_fault(key, self.now, fault)
+                self._keep(key, None)
 
     def _fault(self, event: Event, fault: Exception) -> None:
         letter = dead_letter(self.node, event, self.explain(fault, event))
@@ -182,9 +246,13 @@ class Shard:
             if again is not None and again <= due:
                 raise ValueError("a later time to be called again")
         except Exception as fault:
-            self._fault(Event(derived_id(self.node, key, due), due, key, "", "", {}, None, due), fault)
+            self._timer_fault(key, due, fault)
             return None
         return state
+
+    def _timer_fault(self, key: str, at: int, fault: Exception) -> None:
+        self._own_faults += 1
+        self._fault(Event(derived_id(self.node, key, at), at, key, "", "", {}, None, at), fault)
 
     def _mark(self, mark: Mark) -> Mark | None:
         self._marks[mark.stage] = mark.time
@@ -193,8 +261,7 @@ class Shard:
             return None
         self._through = time
         if time > self.now:
-            self.now = time
-            self._fire()
+            self._pass(time)
         return Mark(self.node, time) if self.gate.passed(time) else None
 
     def _tell(self) -> None:

@@ -28,6 +28,8 @@ from engine.frames import (
     Mark,
     Push,
     Report,
+    Tap,
+    Tapped,
     Upward,
     Used,
     Wake,
@@ -61,8 +63,9 @@ class Sent(msgspec.Struct):
 class LinkClient:
     """The link of one flow's worker. `run` on the loop; `used`, `report` and `ask_mark` from any thread.
 
-    `on_wake(head, time)` and `on_mark(head, time)` are called on the loop, `on_wake` also with each new connection;
-    both may be set after the construction. `window` bounds the bytes that wait and those that are unacknowledged.
+    `on_wake(head, time)` and `on_mark(head, time)` are called on the loop, `on_wake` also with each new connection,
+    `on_tap(wires)` with the wires to tap, none when the link ends; all may be set after the construction.
+    `window` bounds the bytes that wait and those that are unacknowledged.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class LinkClient:
     ) -> None:
         self._path, self._flow, self._token, self._window = path, flow, token, window
         self.on_wake, self.on_mark = on_wake, on_mark
+        self.on_tap: Callable[[list[str]], None] = lambda wires: None
         self.connected = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready, self._room = asyncio.Event(), asyncio.Event()
@@ -122,6 +126,15 @@ class LinkClient:
             self._latest[Report] = report
         self._poke()
 
+    def tapped(self, frame: Tapped) -> bool:
+        """Send samples; False while there is no link or the last ones still wait: nothing is sent then. Any thread."""
+        with self._latest_lock:
+            if not self.connected or Tapped in self._latest:
+                return False
+            self._latest[Tapped] = frame
+        self._poke()
+        return True
+
     def ask_mark(self) -> None:
         """Ask for a call of `on_mark`; asked again on a new link until it has come. Any thread."""
         with self._latest_lock:
@@ -163,6 +176,7 @@ class LinkClient:
                 self._check_end(connection.close_code, connection.close_reason, fault)
             finally:
                 self.connected = False
+                self.on_tap([])
         if linked:
             log.warning("link lost", flow=self._flow, code=connection.close_code)
         return linked
@@ -236,6 +250,8 @@ class LinkClient:
             case Mark():
                 self._asked = False
                 self.on_mark(frame.head, frame.time)
+            case Tap():
+                self.on_tap(frame.wires)
 
     def _acknowledged(self, n: int) -> None:
         while self._unacknowledged and self._unacknowledged[0].n <= n:

@@ -4,9 +4,10 @@ import asyncio
 import hmac
 import os
 import socket
+from collections import deque
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
@@ -27,6 +28,8 @@ from engine.frames import (
     Mark,
     Push,
     Report,
+    Tap,
+    Tapped,
     Upward,
     Used,
     Wake,
@@ -41,8 +44,9 @@ log = structlog.get_logger()
 class LinkHandlers(Protocol):
     """What the gateway does with what workers send; all are called on the loop, in the order of sending.
 
-    A batch is acknowledged when `on_push` and `on_answer` have returned (and what they return was awaited). When one
-    raises, the link is closed and the worker sends the batch again: they are called again with the same ids.
+    A batch is acknowledged when what `on_push` and `on_answer` return is done, and so for all before it; meanwhile they
+    are called with the next ones. When one raises, the link is closed and the worker sends again what was not
+    acknowledged: they are called again with the same ids.
     """
 
     def mark(self, flow: str) -> tuple[int, int]:
@@ -60,6 +64,9 @@ class LinkHandlers(Protocol):
     def on_report(self, flow: str, report: Report) -> None:
         """Take a worker's counters."""
 
+    def on_tapped(self, flow: str, tapped: Tapped) -> None:
+        """Take what passed the wires that are tapped."""
+
     def on_state(self, flow: str, connected: bool) -> None:
         """Take note that the flow's worker is linked, or is not any more."""
 
@@ -71,11 +78,33 @@ class Link:
         self.connection, self.flow = connection, flow
         self._pending: dict[type[Downward], Downward] = {}
         self._ready = asyncio.Event()
+        self._handled: deque[tuple[int, asyncio.Future[Any] | None]] = deque()
+        self._ending: asyncio.Task[None] | None = None
 
     def put(self, frame: Downward) -> None:
         """Send a frame soon, in place of one of its kind that has not been sent yet."""
         self._pending[type(frame)] = frame
         self._ready.set()
+
+    def acknowledge(self, n: int, work: "asyncio.Future[Any] | None") -> None:
+        """Acknowledge a batch when the work is done, and that of all before it."""
+        self._handled.append((n, work))
+        if work is None:
+            self._settle()
+        else:
+            work.add_done_callback(lambda _: self._settle())
+
+    def _settle(self) -> None:
+        while self._handled and self._ending is None:
+            n, work = self._handled[0]
+            if work is not None and not work.done():
+                return
+            self._handled.popleft()
+            if work is not None and not work.cancelled() and (fault := work.exception()):
+                log.error("link closed: a frame could not be handled", flow=self.flow, exc_info=fault)
+                self._ending = asyncio.ensure_future(self.connection.close(1011, "not handled"))
+            elif work is None or not work.cancelled():
+                self.put(Ack(n))
 
     async def send(self) -> None:
         """Send until the connection ends."""
@@ -124,6 +153,11 @@ class LinkServer:
         """Tell the flow's worker that its inbox was committed; at most one such frame waits. On the loop."""
         if link := self._links.get(flow):
             link.put(Wake(head, time))
+
+    def tap(self, flow: str, wires: list[str]) -> None:
+        """Let the flow's worker, if one is linked, tap these wires and no others. On the loop."""
+        if link := self._links.get(flow):
+            link.put(Tap(wires))
 
     async def _serve(self, connection: ServerConnection) -> None:
         flow = await self._greeted(connection)
@@ -178,7 +212,7 @@ class LinkServer:
             async for message in link.connection:
                 if self._links.get(link.flow) is not link:
                     return
-                await self._handle(link, decode_upward(message))
+                self._handle(link, decode_upward(message))
         except ConnectionClosed:
             return
         except FrameInvalid as fault:
@@ -188,27 +222,30 @@ class LinkServer:
             log.exception("link closed: a frame could not be handled", flow=link.flow)
             await link.connection.close(1011, "not handled")
 
-    async def _handle(self, link: Link, frame: Upward) -> None:
+    def _handle(self, link: Link, frame: Upward) -> None:
         match frame:
             case Batch():
-                await self._handle_batch(link, frame)
+                self._handle_batch(link, frame)
             case Used():
                 self._handlers.on_used(link.flow, frame.offset)
             case Report():
                 self._handlers.on_report(link.flow, frame)
+            case Tapped():
+                self._handlers.on_tapped(link.flow, frame)
             case AskMark():
                 link.put(Mark(*self._handlers.mark(link.flow)))
             case Hello():
                 raise FrameInvalid("a second hello")
 
-    async def _handle_batch(self, link: Link, batch: Batch) -> None:
+    def _handle_batch(self, link: Link, batch: Batch) -> None:
         pushes = [item for item in batch.items if isinstance(item, Push)]
         answers = [item for item in batch.items if isinstance(item, Answer)]
-        if pushes and (pending := self._handlers.on_push(link.flow, pushes)):
-            await pending
-        if answers and (pending := self._handlers.on_answer(link.flow, answers)):
-            await pending
-        link.put(Ack(batch.n))
+        given = [
+            self._handlers.on_push(link.flow, pushes) if pushes else None,
+            self._handlers.on_answer(link.flow, answers) if answers else None,
+        ]
+        pending = [work for work in given if work]
+        link.acknowledge(batch.n, asyncio.gather(*pending) if pending else None)
 
 
 async def _refuse(connection: ServerConnection, code: int, reason: str) -> None:

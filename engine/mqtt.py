@@ -27,7 +27,7 @@ ANSWER_TIMEOUT = 10.0
 """Seconds that the broker has for the connection, for CONNACK and for SUBACK."""
 PROBE_TIMEOUT = 3.0
 """Seconds for CONNACK while we do not know the broker's version: some never answer a CONNECT of MQTT 5."""
-FIRST_DELAY, LAST_DELAY, REFUSED_DELAY = 0.2, 30.0, 30.0
+FIRST_DELAY, LAST_DELAY, REFUSED_DELAY = 0.2, 5.0, 30.0
 STOP_TIMEOUT = 2.0
 """Seconds that the broker has for closing the connection when we say DISCONNECT."""
 STEADY = 10.0
@@ -112,13 +112,15 @@ class MqttSession:
             why = self.last_error or "no answer yet"
             raise TimeoutError(f"not connected to {self.address} within {timeout:g} s: {why}") from None
 
-    def acknowledge(self, messages: Iterable[Message]) -> None:
+    def acknowledge(self, messages: Iterable[Message], confirmed: Callable[[], None] | None = None) -> None:
         """Tell the broker, in one write, that these messages are safe with us; give them in the order of arrival.
 
         Messages of an earlier connection are ignored: the broker sends those again. QoS 0 needs none and may be passed.
+        `confirmed` is called once the broker is known to have read this; a connection that is lost before leaves open
+        whether it has, and it may send them again.
         """
         if self._link is not None:
-            self._link.acknowledge(messages)
+            self._link.acknowledge(messages, confirmed)
 
     async def publish(self, messages: Sequence[tuple[str, bytes, int, bool]]) -> None:
         """Publish (topic, payload, QoS, retain) tuples; return once QoS 0 is written and the others are acknowledged.

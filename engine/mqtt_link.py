@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -19,11 +20,15 @@ from engine.mqtt_codec import (
     Message,
     Packet,
     PacketReader,
+    PingResp,
     SubAck,
     ack,
 )
 
 log = logging.getLogger(__name__)
+
+CONFIRM = 0.05
+"""Seconds from an acknowledgement to the PINGREQ whose answer shows that the broker has read it."""
 
 
 class Link(asyncio.Protocol):
@@ -57,6 +62,8 @@ class Link(asyncio.Protocol):
         self._window = receive_maximum if codec.version == 4 else 65536
         self._held = False
         self._pending: dict[int, Message] = {}
+        self._written: list[Callable[[], None]] = []
+        self._pings: deque[list[Callable[[], None]]] = deque()
         self._reader = PacketReader(codec)
         self._reason = ""
 
@@ -114,13 +121,23 @@ class Link(asyncio.Protocol):
                 if not packet.session_present:
                     self._released.clear()
                 self.connack.set_result(packet)
+            case PingResp():
+                self._pong()
             case SubAck() if not self.suback.done():
                 self.suback.set_result(packet)
             case Disconnect(text=text):
                 self.drop(f"the broker closed the connection: {text or 'without a reason'}")
 
-    def acknowledge(self, messages: Iterable[Message]) -> None:
-        """Write the acknowledgements of messages that came over this connection, in one write; ignore others."""
+    def _pong(self) -> None:
+        for confirmed in self._pings.popleft() if self._pings else ():
+            confirmed()
+
+    def acknowledge(self, messages: Iterable[Message], confirmed: Callable[[], None] | None = None) -> None:
+        """Write the acknowledgements of messages that came over this connection, in one write; ignore others.
+
+        `confirmed` is called when the broker has read them: packets are read in order, so the answer to a later PINGREQ
+        shows it. It is never called when the connection is lost before, or none of them came over this one.
+        """
         pending = self._pending
         chunks: list[bytes] = []
         for message in messages:
@@ -131,8 +148,21 @@ class Link(asyncio.Protocol):
                 self._released.add(message.packet_id)
             chunks.append(ack(PUBACK if message.qos == 1 else PUBREC, message.packet_id))
         self.write(b"".join(chunks))
+        if confirmed is not None and chunks:
+            if not self._written:
+                asyncio.get_running_loop().call_later(CONFIRM, self._confirm)
+            self._written.append(confirmed)
         if len(pending) < self._window:
             self._read_on()
+
+    def _confirm(self) -> None:
+        if self._written:
+            self._ping()
+
+    def _ping(self) -> None:
+        self._pings.append(self._written)
+        self._written = []
+        self.write(PINGREQ)
 
     def hold(self, held: bool) -> None:
         """Stop reading (True) until told otherwise (False)."""
@@ -180,6 +210,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         reason = self._reason or (str(exc) if exc else "the broker closed the connection")
         self._pending.clear()
+        self._written.clear()
+        self._pings.clear()
         self.closed.set_result(reason)
 
     async def keep_alive(self, interval: float) -> str:
@@ -189,7 +221,7 @@ class Link(asyncio.Protocol):
         """
         while not self.closed.done():
             seen = self.reads
-            self.write(PINGREQ)
+            self._ping()
             await asyncio.wait((self.closed,), timeout=interval)
             if self.reads == seen and self.reading and not self.closed.done():
                 self.drop(f"no answer to a PINGREQ within {interval:g} s")

@@ -6,6 +6,7 @@ from engine.dead import DeadLetter
 from engine.event import Event
 
 DEAD = "!"
+COUNTS = "#"
 
 
 class Outputs:
@@ -16,6 +17,7 @@ class Outputs:
         self.wired = wired
         self.fault_to = next((name for name in (fault_output, "errors") if name in wired), "")
         self.runs: list[tuple[str, list[Any]]] = []
+        self.copied = 0
 
     def __call__(self, event: Event, output: str = "") -> None:
         if self.runs and self.runs[-1][0] == output:
@@ -27,6 +29,7 @@ class Outputs:
         """Send an event to the dead letters, and to the fault output where one is wired."""
         if self.fault_to:
             self(event.derive({**event.data, "reason": reason}), self.fault_to)
+            self.copied += 1
         self.runs.append((DEAD, [DeadLetter(self.node, event, reason, values or {})]))
 
     def take(self) -> list[tuple[str, list[Any]]]:

@@ -7,9 +7,10 @@ import msgspec
 import structlog
 
 from engine.dead import DeadLetter
-from engine.dead_letters import Letter
 from engine.event import Event
 from engine.frames import Answer, Push
+from engine.letter import Letter
+from engine.retry import exact_of
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -89,6 +90,10 @@ class Outside:
         """Wait until what was put to the other lanes so far is durable."""
         await self.outlet.others_flushed(lane)
 
+    def conflated(self, node: str, number: int) -> None:
+        """Count events that a sink gave up for a later one."""
+        self.outlet.book.conflated(node, number)
+
     def dead(self, node: str, event: Event, reason: str, values: dict[str, Any] | None = None) -> None:
         """Send an event to the dead letters from a sink."""
         self._letters.drop(DeadLetter(node, event, reason, values or {}))
@@ -105,6 +110,7 @@ def stored(letter: DeadLetter, version: str) -> Letter:
     """Return a dead letter as it is stored."""
     event = letter.event
     payload = letter.payload if letter.payload is not None else msgspec.json.encode(event.data, enc_hook=str)
+    exact = exact_of(event.data, payload) if letter.payload is None else b""
     return Letter(
         id=event.id,
         node=letter.node,
@@ -115,4 +121,8 @@ def stored(letter: DeadLetter, version: str) -> Letter:
         details=letter.values,
         payload=payload,
         version=version,
+        event_time=event.time,
+        key=event.key,
+        meta=event.meta,
+        exact=exact,
     )

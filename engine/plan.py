@@ -6,15 +6,20 @@
 The plan knows nothing of Bytewax: the harness of flow tests runs the same one.
 """
 
+from collections.abc import Callable
 from graphlib import TopologicalSorter
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from engine.component import Stateful
 from engine.flow import Flow, Node
-from engine.keyed import SHARDS, Clock, Gate, Mark, Shard
+from engine.keyed import SHARDS, Aside, Clock, Gate, Mark, Shard
 from engine.node_faults import explainer
+from engine.outputs import COUNTS, DEAD
+from engine.retry import ENTRY
+from engine.stage import Run as StageRun
 from engine.stage import Stage
 
 SOURCES = "sources"
@@ -37,6 +42,8 @@ class Plan:
         self.replying = frozenset(
             n.name for n in flow.section("sources") if getattr(n.component, "reply", "accepted") != "accepted"
         )
+        self.retries: dict[str, Stage] = {}
+        self.tapped: Callable[[Stage], Stage] | None = None
         self.source = Stage(SOURCES, flow, [node.name for node in flow.section("sources")], self.replying)
         stages = {SOURCES: self.source}
         for node in flow.section("operators"):
@@ -47,10 +54,37 @@ class Plan:
         self.sinks = [node.name for node in flow.section("sinks")]
         self._timed = self._needing_marks()
 
+    def run_sources(self, runs: list[StageRun]) -> list[tuple[str, str, Any]]:
+        """Run what comes in, in order: the source stage, or the node where a retried event failed and what follows."""
+        found: list[tuple[str, str, Any]] = []
+        for retried, group in groupby(runs, lambda run: run[0].startswith(ENTRY)):
+            if not retried:
+                found += self.source.run(list(group))
+                continue
+            for entry, events in group:
+                found += [(port, shard, self._aside(port, item)) for port, shard, item in self._retry(entry, events)]
+        return found
+
+    def _retry(self, entry: str, events: list[Any]) -> list[tuple[str, str, list[Any]]]:
+        """Run the stage that begins at a node, compiled when the first event is retried there."""
+        if entry not in self.retries:
+            stage = Stage(entry, self.flow, [entry], self.replying)
+            self.retries[entry] = self.tapped(stage) if self.tapped else stage
+        return self.retries[entry].run([(entry, events)])
+
+    def _aside(self, port: str, events: list[Any]) -> list[Any]:
+        """Return events for a keyed node that does not take from the sources as such that do not move its clock."""
+        keyed = next((keyed for keyed in self.keyed if keyed.node.name == port), None)
+        return events if keyed is None or SOURCES in keyed.upstream else Aside(events)
+
     def _keyed(self, name: str, stages: dict[str, Stage]) -> KeyedPlan:
         node = self.flow.nodes[name]
         upstream = tuple(stage.name for stage in stages.values() if name in stage.keyed)
         return KeyedPlan(node, stages[name], upstream, frozenset(output for _, output in self.flow.consumers(name)))
+
+    def stages(self) -> list[Stage]:
+        """Return all stages, for what they have counted."""
+        return [self.source, *(keyed.stage for keyed in self.keyed), *list(self.retries.values())]
 
     def _needing_marks(self) -> frozenset[str]:
         """Return the keyed nodes that have timers, or lead to one that has."""
@@ -95,7 +129,7 @@ class Run:
                 runs = []
                 found += self.plan.marks(keyed.stage, item.time)
             else:
-                runs.append((str(_wire(keyed.node.name, item[0])) if item[0] != "!" else "!", item[1]))
+                runs.append((item[0] if item[0] in (COUNTS, DEAD) else _wire(keyed.node.name, item[0]), item[1]))
         return found + keyed.stage.run(runs)
 
 

@@ -5,6 +5,7 @@ from zlib import crc32
 
 from engine.block import Block
 from engine.component import Arrival
+from engine.once import OnceKeys
 
 Stored = tuple[int, str, int]  # offset, topic, crc32 of the payload
 
@@ -16,19 +17,28 @@ class Unacknowledged:
         self._known: dict[str, dict[int, Stored]] = {}
         self._fresh: dict[str, dict[int, Stored]] = {}
 
-    def sift(self, source: str, arrivals: Sequence[Arrival], first: int) -> tuple[Sequence[Arrival], dict[int, int]]:
+    def sift(
+        self, source: str, arrivals: Sequence[Arrival], first: int, once: OnceKeys | None = None
+    ) -> tuple[Sequence[Arrival], dict[int, int]]:
         """Return the arrivals that are new, which begin at offset `first`, and {position: offset} of the repeated.
 
-        Repeated is what comes with `dup`, an unacknowledged packet id, and the topic and payload stored under it.
-        MQTT 5 and 3.1.1, 4.4: after a reconnect a broker sends these again under their packet ids.
+        Repeated is what has a stored once-key, or comes with `dup`, an unacknowledged packet id, and the topic and
+        payload stored under it. MQTT 5 and 3.1.1, 4.4: after a reconnect a broker sends these again under their
+        packet ids. Raises KeyReused, and takes nothing then, when a key is stored for something else.
         """
-        if not any([arrival.packet for arrival in arrivals]):  # noqa: C419 - a list is faster here
+        if not any([arrival.packet or arrival.once for arrival in arrivals]):  # noqa: C419 - a list is faster here
             return arrivals, {}
+        if once:
+            once.check(arrivals)
         new: list[Arrival] = []
         repeated: dict[int, int] = {}
         known, fresh = self._known.get(source, {}), self._fresh.setdefault(source, {})
         for position, arrival in enumerate(arrivals):
-            if packet := arrival.packet:
+            if once and arrival.once:
+                if offset := once.stored(arrival, first + len(new)):
+                    repeated[position] = offset
+                    continue
+            elif packet := arrival.packet:
                 crc = crc32(arrival.payload)
                 stored = (fresh.get(packet) or known.get(packet)) if arrival.dup else None
                 if stored and stored[1] == arrival.topic and stored[2] == crc:
@@ -49,7 +59,7 @@ class Unacknowledged:
         self._fresh.clear()
 
     def acknowledge(self, source: str, packets: Iterable[int]) -> None:
-        """Forget packets whose acknowledgement was written."""
+        """Forget packets whose acknowledgement has reached the broker."""
         known = self._known.get(source, {})
         for packet in packets:
             known.pop(packet, None)

@@ -28,6 +28,7 @@ class Refusal(MillstreamError):
         *,
         id: str = "",
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -36,14 +37,19 @@ class Refusal(MillstreamError):
         self.fields = tuple(fields)
         self.id = id
         self.headers = dict(headers or {})
+        self.more = dict(more or {})
 
     def body(self) -> bytes:
-        """Return `{"error": {"code", "message", "fields", "id"}}` as JSON; parts that say nothing are left out."""
+        """Return `{"error": {"code", "message", "fields", "id"}}` as JSON; parts that say nothing are left out.
+
+        What is in `more` stands beside them.
+        """
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.fields:
             error["fields"] = self.fields
         if self.id:
             error["id"] = self.id
+        error |= self.more
         return msgspec.json.encode({"error": error})
 
 

@@ -173,6 +173,34 @@ class Upsert(RowStore):
         return {key for key in keys if not await self._exists(connection, self._on, key)}
 
 
+class Absent(Upsert):
+    """One row for each value of the natural key that has none; what is there stays as it is, for it may be newer."""
+
+    def key(self, row: Row) -> Key | None:
+        """Return what tells a row apart; None where a part of it is missing."""
+        return None if self._missing(row) else self._key(row)
+
+    async def there(self, connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
+        """Return the keys that the table has a row of; counted, since a value may come back in another form."""
+        if not keys:
+            return set()
+        columns, wanted = (
+            sa.tuple_(*(self.table.c[name] for name in self._on)),
+            [sa.tuple_(*map(sa.literal, k)) for k in keys],
+        )
+        count = await connection.scalar(sa.select(sa.func.count()).select_from(self.table).where(columns.in_(wanted)))
+        if count in (0, len(keys)):
+            return set(keys) if count else set()
+        middle = len(keys) // 2
+        return await self.there(connection, keys[:middle]) | await self.there(connection, keys[middle:])
+
+    def _end(self, names: Iterable[str]) -> str:
+        on = [self._quote(name) for name in self._on]
+        if self._mysql:
+            return f"ON DUPLICATE KEY UPDATE {on[0]} = {on[0]}"
+        return f"ON CONFLICT ({', '.join(on)}) DO NOTHING"
+
+
 def _keyless(row: Row, name: str) -> EventFault:
     return EventFault(f"column {name}: a value, for rows are told by it; got none", {"column": name, **row.values})
 

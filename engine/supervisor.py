@@ -12,9 +12,9 @@ from typing import Literal
 
 import structlog
 
-FIRST_WAIT, LONGEST_WAIT = 0.2, 15.0
+FIRST_WAIT, LONGEST_WAIT, NO_ROOM_WAIT = 0.2, 15.0, 2.0
 CRASHES, CRASH_TIME = 6, 120.0
-ENVIRONMENT = 3
+ENVIRONMENT, NO_ROOM = 3, 75
 STOP_TIME, LAST_WORDS = 12.0, 1.0
 TAIL, LONGEST_LINE = 30, 1 << 20
 State = Literal["starting", "running", "restarting", "parked", "stopping", "stopped"]
@@ -31,9 +31,10 @@ class Process:
         self.state: State = "stopped"
         self.since = time.time()
         self.restarts = 0
-        self.last_error = ""
+        self.last_error = self._why_killed = ""
         self.pid: int | None = None
         self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._furthest, self._went_on = 0, False
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._process: asyncio.subprocess.Process | None = None
         self._relay: asyncio.Task[None] | None = None
@@ -45,6 +46,17 @@ class Process:
         elif not is_ready and self.state == "running":
             self._set("starting")
 
+    def progressed(self, offset: int) -> None:
+        """Hear that all up to an offset is done: what gets further than before is in no crash loop."""
+        if offset > self._furthest:
+            self._furthest, self._went_on = offset, True
+            self._crashes.clear()
+
+    def park(self, reason: str) -> None:
+        """Do not run it at all, for a reason that is shown."""
+        self.last_error = reason
+        self._set("parked")
+
     async def run(self) -> None:
         """Keep the process alive until it is parked, or until cancelled; then stop it."""
         wait = FIRST_WAIT
@@ -52,11 +64,13 @@ class Process:
             while True:
                 self._set("restarting" if self.restarts else "starting")
                 began = time.monotonic()
-                self._crashed(await self._once())
+                code = await self._once()
+                self._crashed(code)
                 if self.state == "parked":
                     return
-                wait = FIRST_WAIT if time.monotonic() - began > CRASH_TIME else wait
-                await asyncio.sleep(wait)
+                if self._went_on or time.monotonic() - began > CRASH_TIME:
+                    wait, self._went_on = FIRST_WAIT, False
+                await asyncio.sleep(min(wait, NO_ROOM_WAIT) if code == NO_ROOM else wait)
                 wait = min(wait * 2, LONGEST_WAIT)
         finally:
             await self.stop()
@@ -101,13 +115,17 @@ class Process:
 
     def _crashed(self, code: int) -> None:
         now = time.monotonic()
-        self._crashes.append(now)
+        if code != NO_ROOM:
+            self._crashes.append(now)
         self.restarts += 1
-        self.last_error = self._reason(code)
-        parked = code == ENVIRONMENT or (len(self._crashes) == CRASHES and now - self._crashes[0] < CRASH_TIME)
+        known, self.last_error = self.last_error, self._why_killed or self._reason(code)
+        self._why_killed = ""
+        parked = code == ENVIRONMENT or (
+            code != NO_ROOM and len(self._crashes) == CRASHES and now - self._crashes[0] < CRASH_TIME
+        )
         if parked:
             log.error("parked", process=self.name, reason=self.last_error, exit_code=code)
-        else:
+        elif code != NO_ROOM or self.last_error != known:
             log.warning("ended, starts again", process=self.name, reason=self.last_error, exit_code=code)
         self._set("parked" if parked else "restarting")
 
@@ -136,9 +154,10 @@ class Process:
         if self.state != "parked":
             self._set("stopped")
 
-    def kill(self) -> None:
-        """End the process at once."""
+    def kill(self, why: str = "") -> None:
+        """End the process at once; `why` is then its last error."""
         if self._process is not None and self._process.returncode is None:
+            self._why_killed = why
             with suppress(ProcessLookupError):
                 self._process.kill()
 

@@ -153,20 +153,20 @@ async def create(engine: AsyncEngine, metadata: sa.MetaData, views: Mapping[str,
     """
     wanted = {table.name: table.info["view"] for table in metadata.tables.values() if "view" in table.info}
     try:
-        async with _alone(engine) as connection:
+        async with alone(engine) as connection:
             return await connection.run_sync(_create, metadata, wanted | dict(views or {}))
     except EventFault as fault:
         raise EnvironmentFault(f"tables cannot be made: {fault.reason}") from fault
 
 
 @asynccontextmanager
-async def _alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def alone(engine: AsyncEngine, patience: float = 600) -> AsyncIterator[AsyncConnection]:
     """Hold a lock that any other process that makes tables waits for (SQLite: that of every writer)."""
     if engine.dialect.name == "sqlite":
-        async with transaction(engine.execution_options(begin="IMMEDIATE")) as connection:
+        async with transaction(engine.execution_options(begin="IMMEDIATE"), patience) as connection:
             yield connection
         return
-    async with transaction(engine, patience=600) as connection:
+    async with transaction(engine, patience) as connection:
         lock = sa.text("SELECT GET_LOCK(CONCAT('millstream.', LEFT(MD5(DATABASE()), 16)), 120)")
         if await connection.scalar(lock) != 1:
             raise Unavailable("another process has been making tables for two minutes")
@@ -189,7 +189,7 @@ def _create(connection: Connection, metadata: sa.MetaData, views: Mapping[str, s
             table.create(connection)
             made.append(f"table {table.name}")
     for view, source in views.items():
-        made += _create_view(connection, inspector, view, source)
+        made += create_view(connection, inspector, view, source)
     return made
 
 
@@ -200,12 +200,13 @@ def _complete(connection: Connection, table: sa.Table, inspector: sa.Inspector) 
             _compare(column, found[column.name.lower()]["type"], connection.dialect)
     missing = [column for column in table.columns if column.name.lower() not in found]
     for column in missing:
-        _add_column(_operations(connection), table, column)
+        add_column(operations_on(connection), table, column)
         yield f"column {table.name}.{column.name}"
     yield from _add_indexes(connection, table, inspector)
 
 
-def _operations(connection: Connection) -> "Operations":
+def operations_on(connection: Connection) -> "Operations":
+    """Return Alembic's operations on a connection."""
     from alembic.migration import MigrationContext  # a quarter of a second that most starts need not spend
     from alembic.operations import Operations
 
@@ -213,12 +214,12 @@ def _operations(connection: Connection) -> "Operations":
 
 
 def _compare(column: sa.Column[Any], found: sa.types.TypeEngine[Any], dialect: Dialect) -> None:
-    expected, got = (_normal(kind.compile(dialect=dialect), dialect) for kind in (column.type, found))
+    expected, got = (sql_type(kind.compile(dialect=dialect), dialect) for kind in (column.type, found))
     if expected != got:
         raise EnvironmentFault(f"table {column.table.name}, column {column.name}: expected {expected}; found {got}")
 
 
-def _normal(kind: str, dialect: Dialect) -> str:
+def sql_type(kind: str, dialect: Dialect) -> str:
     """Return a type without what does not matter: SQLite has one whole number, MariaDB's JSON is a LONGTEXT."""
     kind = kind.upper()
     for pattern, replacement in _SAME:
@@ -228,7 +229,8 @@ def _normal(kind: str, dialect: Dialect) -> str:
     return re.sub(r"^(BIGINT|INTEGER|INT)\(\d+\)", r"\1", kind)
 
 
-def _add_column(operations: "Operations", table: sa.Table, column: sa.Column[Any]) -> None:
+def add_column(operations: "Operations", table: sa.Table, column: sa.Column[Any]) -> None:
+    """Add a column with its references; raises EnvironmentFault for a serial."""
     if column.primary_key:
         raise EnvironmentFault(f"table {table.name}, column {column.name}: expected a serial; found none")
     bare: sa.Column[Any] = sa.Column(column.name, column.type, nullable=True)
@@ -249,7 +251,8 @@ def _add_indexes(connection: Connection, table: sa.Table, inspector: sa.Inspecto
         yield f"index {index.name}"
 
 
-def _create_view(connection: Connection, inspector: sa.Inspector, view: str, source: str) -> Iterator[str]:
+def create_view(connection: Connection, inspector: sa.Inspector, view: str, source: str) -> Iterator[str]:
+    """Make a view over a table of the system where it is missing; yield what was made."""
     if inspector.has_table(view) and view not in inspector.get_view_names():
         raise EnvironmentFault(f"view {view}: expected a view; found a table of this name")
     if not inspector.has_table(source):

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from engine.dead import DeadLetter
-from engine.event import MICROSECONDS
+from engine.event import MICROSECONDS, microseconds
 from engine.flow import Flow
-from engine.flow_tests import FlowTest, Send
+from engine.flow_tests import FlowTest, Restart, Send
+from engine.gap import PAUSE
 from engine.harness import Harness, Sent
 
 START = 1_700_000_000 * MICROSECONDS
@@ -29,32 +30,47 @@ def run_tests(flow: Flow) -> list[Outcome]:
 
 def run_test(flow: Flow, test: FlowTest) -> Iterator[str]:
     """Yield how the outcome differs from what the test expects."""
+    harness = played(flow, test)
+    for name, expected in test.expect.items():
+        yield from compare(name, expected, actual(harness, name))
+
+
+def played(flow: Flow, test: FlowTest) -> Harness:
+    """Return the harness after all that the test sends."""
     sinks = {node.name for node in flow.section("sinks")}
     harness = Harness(flow, taps=[name for name in test.expect if name != "deadletters" and name not in sinks])
-    steps: list[tuple[int, int, Send | None]] = [(START + at, 0, None) for at in test.restart]
-    steps += [(START + send.at, 1, send) for send in test.send for _ in range(send.times)]
-    last = START
-    for at, _, send in sorted(steps, key=lambda step: step[:2]):
-        last = at
-        if send is None:
-            harness.tick(at)
-            harness.restart()
+    start = START if test.start is None else microseconds(test.start)
+    steps: list[tuple[int, int, Send | Restart]] = [(start + restart.at, 0, restart) for restart in test.restart]
+    steps += [(start + send.at, 1, send) for send in test.send for _ in range(send.times)]
+    last = start
+    for planned, _, step in sorted(steps, key=lambda step: step[:2]):
+        at = last = max(planned, last)
+        if isinstance(step, Restart):
+            last = _restart(harness, at, step.down)
         else:
-            harness.send([Sent(at, send.to, _payload(send), send.topic, send.meta)])
+            harness.send([Sent(at, step.to, _payload(step), step.topic, step.meta)])
     harness.tick(last + test.advance)
-    for name, expected in test.expect.items():
-        yield from compare(name, expected, list(_actual(harness, name)))
+    return harness
+
+
+def _restart(harness: Harness, at: int, down: int) -> int:
+    """Stop and start a flow; return when it is back."""
+    harness.tick(at)
+    harness.restart()
+    if down > PAUSE:
+        harness.down(at, at + down)
+    return at + down
 
 
 def _payload(send: Send) -> bytes:
     return send.raw.encode() if send.raw is not None else b"" if send.data is None else msgspec.json.encode(send.data)
 
 
-def _actual(harness: Harness, name: str) -> Iterator[dict[str, Any]]:
+def actual(harness: Harness, name: str) -> list[dict[str, Any]]:
+    """Return what came out of a node, a wire or as `deadletters`, as JSON would show it."""
     if name == "deadletters":
-        yield from map(_letter, harness.dead)
-    else:
-        yield from (plain(event.data) for event in harness.out.get(name, []))
+        return [_letter(letter) for letter in harness.dead]
+    return [plain(event.data) for event in harness.out.get(name, [])]
 
 
 def _letter(letter: DeadLetter) -> dict[str, Any]:

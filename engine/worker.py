@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -20,27 +19,33 @@ import structlog
 
 from engine.bytewax_sink import OutletSink
 from engine.bytewax_source import FeedSource
-from engine.compile import dataflow, execute
+from engine.compile import dataflow, execute, make_ready
 from engine.component import Sink
 from engine.database import open_database
 from engine.dead_letters import DeadLetterStore
 from engine.deployed import load_deployed
+from engine.epoch import epoch_for
 from engine.errors import EnvironmentFault, MillstreamError
 from engine.feed import Feed, Position
+from engine.fingerprints import fingerprints
 from engine.flow import Flow, Node
 from engine.frames import Report
 from engine.inbox import InboxReader
+from engine.ledger import Book
 from engine.link import LinkClient
 from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 from engine.outside import DeadLetters, Outside
 from engine.plan import Plan, Run
-from engine.settings import Settings, lock
+from engine.recovery import check_states
+from engine.retry import ENTRY
+from engine.settings import Settings
+from engine.spill import open_spills
 from engine.tables import to_sqlalchemy
+from engine.tap import Taps
+from engine.worker_lock import worker_lock
 
 STOP_PATIENCE, CLOSE_PATIENCE = 8.0, 2.0
-LOCK_PATIENCE = 15.0
-EPOCH = timedelta(seconds=0.5)
 NOT_WRITTEN = EnvironmentFault("not all was written before the stop; it is processed again at the next start")
 log = structlog.get_logger()
 
@@ -51,18 +56,20 @@ class Worker:
     def __init__(self, settings: Settings, name: str, token: str) -> None:
         self.settings, self.name = settings, name
         self.folder = settings.flow_folder(name)
-        fault = f"{self.folder}: another worker of this flow is still running"
-        self._lock = lock(self.folder / "worker.lock", fault, LOCK_PATIENCE)
+        self._lock = worker_lock(self.folder)
         self.flow, record = load_deployed(settings, name)
+        self.recovery = record.recovery
         self.plan = Plan(self.flow)
         self.life = Run(self.plan)
         self.inbox = InboxReader(self.folder / "inbox.db")
         self.link = LinkClient(settings.data / "link.sock", name, token, on_wake=self._wake, on_mark=self._mark)
+        self.link.on_tap = Taps(self.plan, self.link.tapped).set
         self.letters = DeadLetters(DeadLetterStore(self.folder / "deadletters.db"), self.plan.replying, record.version)
         openers: dict[str, Opener] = {node.name: _opener(node) for node in self.flow.section("sinks")}
         openers[DEAD] = self.letters.open
         answering = frozenset(node.name for node in self.flow.section("sinks") if node.kind == "reply")
-        self.outlet = Outlet(openers, self.letters.drop, answering)
+        spills = open_spills(self.flow, self.folder)
+        self.outlet = Outlet(openers, self.letters.drop, answering, Book(self.flow), spills)
         self.feed: Feed | None = None
         self._stopping = False
         self._io = _IoThread()
@@ -78,8 +85,11 @@ class Worker:
         sink = OutletSink(self.outlet, self._push_kept)
         gc.freeze()
         gc.disable()
+        recovery = self.folder / self.recovery
         try:
-            execute(dataflow(self.life, source, sink), self.folder / "recovery", EPOCH)
+            make_ready(recovery)
+            check_states(recovery, fingerprints(self.flow))
+            execute(dataflow(self.life, source, sink), recovery, epoch_for(recovery))
         except Exception as fault:
             cause = _cause(fault)
             raise cause from cause.__cause__
@@ -110,6 +120,7 @@ class Worker:
     def _feed(self, position: Position) -> Feed:
         """Build the feed; the link comes up with it, which tells the gateway that the flow runs."""
         self.feed = Feed(self.plan, self.inbox, self.life.clock, self.link, position)
+        self.outlet.book.begin(position.offset)
         self._io.spawn(self.link.run())
         return self.feed
 
@@ -133,21 +144,30 @@ class Worker:
         self._io.loop.call_soon_threadsafe(self._io.loop.call_later, STOP_PATIENCE, self.outlet.give_up, NOT_WRITTEN)
 
     async def _report(self) -> None:
-        """Tell the gateway once a second what the nodes have done, when it changed."""
-        process, last = psutil.Process(), b""
+        """Tell the gateway how the flow is: once a second when it changed, else every other second that we live."""
+        process, last, heard = psutil.Process(), b"", False
         while True:
-            nodes = self._counts()
-            encoded = msgspec.json.encode(nodes)
-            if encoded != last:
+            report = self._state()
+            encoded = msgspec.json.encode(report)
+            heard = encoded != last or not heard
+            if heard:
                 last = encoded
-                offset = self.feed.position.offset if self.feed else 0
-                behind = max(0, (self.feed.head if self.feed else 0) - offset)
-                self.link.report(Report(nodes=nodes, lag=float(behind), rss=process.memory_info().rss, offset=offset))
+                report.rss = process.memory_info().rss
+                self.link.report(report)
             await asyncio.sleep(1.0)
+
+    def _state(self) -> Report:
+        report = Report(nodes=self._counts())
+        if self.feed is not None:
+            report.offset, report.lag = self.feed.position.offset, self.feed.lag()
+            report.head = max(self.feed.head, report.offset)
+            if ledger := self.outlet.book.ledger(report.head):
+                report.ledger, report.unbalanced = ledger.terms(), ledger.where
+        return report
 
     def _counts(self) -> dict[str, dict[str, int | float]]:
         counts: dict[str, int] = {}
-        for stage in (self.plan.source, *(keyed.stage for keyed in self.plan.keyed)):
+        for stage in self.plan.stages():
             for name, count in stage.counts.items():
                 counts[name] = counts.get(name, 0) + count
         return node_counts(self.flow, counts, self.outlet, self.letters.counts)
@@ -167,11 +187,12 @@ def node_counts(
     for node in flow.nodes.values():
         came = (
             out.get(node.name, 0) if node.section == "sources" else sum(out.get(str(wire), 0) for wire in node.inputs)
-        )
+        ) + out.get(ENTRY + node.name, 0)
         found[node.name] = {"in": came, "out": out.get(node.name, 0), "dead": dead.get(node.name, 0)}
         if node.name in outlet.lanes:
             state = outlet.lanes[node.name].state
             found[node.name] |= {"out": state.written, "retries": state.retries, "away": int(bool(state.away))}
+            found[node.name]["spilled"] = state.spilled
     return found
 
 

@@ -21,6 +21,8 @@ class Dedupe(Stateful[dict[str, int]]):
     """How many are remembered a key; the oldest are forgotten first."""
 
     state_type = dict[str, int]
+    state_free = frozenset({"within", "most"})
+    leftover, makes, unwired = "", frozenset[str](), {"repeated": "deduplicated"}
     outputs = {"repeated": "events that were seen before"}
     examples = (
         Example(

@@ -20,6 +20,7 @@ from engine.api import (
     derived_id,
     did_you_mean,
     moment,
+    unordered,
 )
 
 
@@ -41,6 +42,8 @@ class Group(Stateful[int]):
     """The first number; where a table is named, a first deploy goes on above its highest id."""
 
     state_type = int
+    state_free = frozenset({"opens", "as_", "table", "first"})
+    leftover, makes = "", frozenset({"opened"})
     outputs = {"opened": "one event a group: id, the group's field, created_at, implicit"}
     examples = (
         Example(
@@ -59,6 +62,8 @@ class Group(Stateful[int]):
         elif self.table is not None and (giver := flow.key_giver(node)):
             message = f"no key, so that each row has a number of its own; got the key of '{giver.name}'"
             yield Problem("option-value", "table", message)
+        elif self.table is not None and (shuffler := flow.shuffler(node)):
+            yield Problem("order", "", unordered(shuffler), "group them before it")
 
     def implies(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the sink that stores the groups."""

@@ -73,6 +73,8 @@ class Image(Stateless):
 
     def deployed(self, place: Place) -> Component:
         """Store under the data folder."""
+        if place.muted:
+            return self
         placed = self.model_copy()
         object.__setattr__(placed, "_store", MediaStore(place.data / "media"))
         return placed

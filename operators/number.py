@@ -4,7 +4,20 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from engine.api import Component, Emit, Event, Example, Flow, Node, Place, Problem, Stateful, component, did_you_mean
+from engine.api import (
+    Component,
+    Emit,
+    Event,
+    Example,
+    Flow,
+    Node,
+    Place,
+    Problem,
+    Stateful,
+    component,
+    did_you_mean,
+    unordered,
+)
 
 
 @component("number")
@@ -19,6 +32,8 @@ class Number(Stateful[int]):
     """The first number."""
 
     state_type = int
+    state_free = frozenset({"as_", "table", "first"})
+    leftover, makes = "", frozenset[str]()
     keyed = False
     examples = (
         Example(
@@ -30,12 +45,14 @@ class Number(Stateful[int]):
     )
 
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
-        """Find a table that is not there."""
+        """Find a table that is not there, and events that come in no certain order: a replay would number them anew."""
         if self.table is not None and self.table not in flow.tables:
             message = f"a table of this flow; got '{self.table}'"
             yield Problem("unknown-table", "table", message, did_you_mean(self.table, flow.tables))
         if node.key is not None:
             yield Problem("option-value", "", "a node without `key`: numbers are counted over all events; got a key")
+        if self.table is not None and (shuffler := flow.shuffler(node)):
+            yield Problem("order", "", unordered(shuffler), "number them before it, or let the table count")
 
     def deployed(self, place: Place) -> Component:
         """Go on above the ids that the table had when the flow was first deployed."""

@@ -50,6 +50,8 @@ class Tally(Stateful[Counts]):
     """The least time between two outputs."""
 
     state_type = Counts
+    makes = frozenset({""})
+    state_free = frozenset({"every", "latest"})
     examples = (
         Example(
             about="Defect rate in all and by device.",

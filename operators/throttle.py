@@ -25,6 +25,8 @@ class Throttle(Stateful[Held]):
     """What goes through: only the first, or the latest too when the time is over."""
 
     state_type = Held
+    state_free = frozenset({"every"})
+    makes, unwired = frozenset[str](), {"dropped": "dropped"}
     outputs = {"dropped": "events that were held back for good"}
     examples = (
         Example(

@@ -36,7 +36,8 @@ class Window(Stateful[Open]):
     A window begins at a multiple of `every` since 1970 and closes when the key's watermark reaches its end: by
     arrival time the watermark is the clock, by event time it is the key's greatest event time less `lateness`. Where
     nothing comes for `idle`, the watermark goes on with the clock, so the last window closes too. An end of input, a
-    restart and a redeploy leave windows open. An event for a closed window goes to `name.late`.
+    restart, a redeploy and an outage of the gateway leave windows open; while a broker is away time goes on, so `idle`
+    should be longer than that may be. An event for a closed window goes to `name.late`.
 
     The result has the key, `start`, `end` and the computed values; its time is the window's end.
     """
@@ -49,10 +50,14 @@ class Window(Stateful[Open]):
     """How much later than the greatest event time an event may come."""
     idle: Duration = 30_000_000
     """How long (arrival time) a key may be silent before its windows close with the clock."""
+    on_resume: Literal["rebase", "advance"] = "rebase"
+    """By event time: whether `idle` goes on after the gateway was down as if it had not been, or counts that time."""
     compute: dict[str, str | dict[str, Expression]] = Field(default={"count": "count"})
     """Name → `count`, or one of sum, mean, min, max, first, last with an expression: `{top: {max: temperature}}`."""
 
     state_type = Open
+    state_free = frozenset({"lateness", "idle", "on_resume"})
+    makes, unwired = frozenset({""}), {"late": "late"}
     outputs = {"late": "events whose window was closed"}
     examples = (
         Example(
@@ -141,6 +146,12 @@ class Window(Stateful[Open]):
         """Close what the clock has passed; by arrival nothing can be late then, so the key is forgotten."""
         self._close(state, key, self._watermark(state, now), now, emit)
         return state if self.by == "event" or state.windows else None
+
+    def on_gap(self, state: Open, length: int) -> Open:
+        """Let the key's silence begin later by the time in which nothing could come."""
+        if self.on_resume == "rebase":
+            state.arrived += length
+        return state
 
 
 def _number(measure: Measure, value: Any) -> Any:

@@ -44,6 +44,7 @@ class Channel(Sink):
     """Which fields are sent (default: all)."""
 
     guarantee = "exactly once as seen by a connected client"
+    spills = False
     examples = (
         Example(
             about="Defects reach the dashboard.",
@@ -65,20 +66,22 @@ class Channel(Sink):
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Return a writer on the link to the gateway."""
-        return Pusher(self, outside)
+        return Pusher(self, node.name, outside)
 
 
 class Pusher:
     """Sends batches over the link and remembers what is kept, for a gateway that starts anew."""
 
-    def __init__(self, options: Channel, outside: Outside) -> None:
-        self.options, self.outside = options, outside
+    def __init__(self, options: Channel, node: str, outside: Outside) -> None:
+        self.options, self.node, self.outside = options, node, outside
 
     async def write(self, events: list[Event]) -> None:
         """Return when the gateway has the events; of kept ones that a client would not see, only the last is sent."""
-        if self.options.keep == "last" and self.options.at_most and self.options.room is None:
-            events = events[-1:]
-        await self.outside.push([self._push(event) for event in events])
+        conflates = self.options.keep == "last" and self.options.at_most and self.options.room is None
+        sent = events[-1:] if conflates else events
+        await self.outside.push([self._push(event) for event in sent])
+        if len(sent) < len(events):
+            self.outside.conflated(self.node, len(events) - len(sent))
 
     def _push(self, event: Event) -> Push:
         options = self.options

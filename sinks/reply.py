@@ -22,6 +22,7 @@ class Reply(Sink):
     """Which fields are sent (default: all)."""
 
     guarantee = "once, after the effect is durable"
+    spills = False
     examples = (
         Example(
             about="Answer with what was computed.", config="reply: {status: 200}", given=[{"a": 1}], expect=[{"a": 1}]

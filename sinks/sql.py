@@ -1,5 +1,6 @@
 """Write events into a table of the flow."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -8,12 +9,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.api import (
+    Absent,
     Append,
     Event,
     EventFault,
     Example,
     Expression,
     Flow,
+    Key,
+    Mender,
     Node,
     Outside,
     Problem,
@@ -104,6 +108,10 @@ class Sql(Sink):
         """Return the writer; it connects when it first writes."""
         return SqlWriter(node.name, self, outside)
 
+    def mend(self, node: Node, outside: Outside) -> Mender:
+        """Return what adds the rows that the table lacks."""
+        return (AppendMender if self.mode == "append" else UpsertMender)(node.name, self, outside)
+
 
 class SqlWriter:
     """Writes batches, each in a transaction; what the database refuses is narrowed down to the rows it refuses."""
@@ -172,6 +180,81 @@ class SqlWriter:
             body = msgspec.json.encode({"error": error | {"id": event.id.hex()}})
             await self._outside.answer(event.id, 409, body)
         self._outside.dead(self._name, event, fault.reason, fault.values)
+
+
+class AppendMender(SqlWriter):
+    """Adds the rows whose event the table does not have."""
+
+    whole = False
+
+    def __init__(self, name: str, sink: Sql, outside: Outside) -> None:
+        super().__init__(name, sink, outside)
+        self.there = self.added = 0
+        self.refused: Counter[str] = Counter()
+
+    async def write(self, events: list[Event]) -> None:
+        """Add what is not there, in one transaction unless the database refuses some of it."""
+        rows, dead = self._rows(events)
+        new = await self._lacking(rows)
+        refused = await self._commit(new) if new else []
+        self.there += len(rows) - len(new)
+        self.added += len(new) - len(refused)
+        self.refused.update(fault.reason for _, fault in dead + refused)
+
+    async def _lacking(self, rows: list[Row]) -> list[Row]:
+        async with transaction(self._outside.database) as connection:
+            stored = await self._store.stored(connection, rows)
+        return [row for row in {row.event.id: row for row in rows}.values() if row.event.id not in stored]
+
+    async def finish(self, *, from_the_first: bool) -> None:
+        """Do nothing: each write was complete."""
+
+
+class UpsertMender(AppendMender):
+    """Adds the rows whose key the table does not have, as their events left them; what is there may be newer.
+
+    What rows lack is known only after the last event, so memory grows with the rows that are missing.
+    """
+
+    whole = True
+
+    def __init__(self, name: str, sink: Sql, outside: Outside) -> None:
+        super().__init__(name, sink, outside)
+        table = outside.metadata.tables[sink.table]
+        keys = [column.name for column in table.primary_key.columns]
+        self._columns = {column.name for column in table.columns} - {"_event", *keys}
+        self._store: Absent = Absent(table, self._engine.dialect, sink.by or keys)
+        self._known: set[Key] = set()
+        self._missing: dict[Key, Row] = {}
+
+    async def write(self, events: list[Event]) -> None:
+        """Remember the state of each row that is not there."""
+        rows, dead = self._rows(events)
+        keyed = [(key, row) for row in rows if (key := self._store.key(row)) is not None]
+        await self._look({key for key, _ in keyed} - self._known - self._missing.keys())
+        for key, row in keyed:
+            if key not in self._known:
+                before = self._missing.get(key)
+                self._missing[key] = Row(row.event, {**before.values, **row.values} if before else row.values)
+        self.refused.update(fault.reason for _, fault in dead)
+        self.refused["a column of the key has no value"] += len(rows) - len(keyed)
+
+    async def _look(self, keys: set[Key]) -> None:
+        async with transaction(self._outside.database) as connection:
+            known = await self._store.there(connection, list(keys))
+        self._known |= known
+        self.there += len(known)
+
+    async def finish(self, *, from_the_first: bool) -> None:
+        """Add what is missing; a row that older events may have had a part in is not added without them."""
+        rows = list(self._missing.values())
+        complete = [row for row in rows if from_the_first or row.values.keys() >= self._columns]
+        self.refused["earlier events that made this row are trimmed"] += len(rows) - len(complete)
+        for begin in range(0, len(complete), self._batch):
+            part = complete[begin : begin + self._batch]
+            refused = await self._commit(part)
+            self.added += len(part) - len(refused)
+            self.refused.update(fault.reason for _, fault in refused)
 
 
 def _evaluated(column: str, expression: Expression) -> Callable[[Event], Any]:

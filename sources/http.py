@@ -1,6 +1,7 @@
 """`http`: JSON that is posted to the gateway."""
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ from engine.api import (
     Example,
     Flow,
     Intake,
+    KeyReused,
     Node,
     Problem,
     Refusal,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 LINES = "application/x-ndjson"
 LONGEST_KEY = 255
+KEY = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 
 
 @component("http")
@@ -42,8 +45,9 @@ class Http(RoutedSource):
     """Take JSON objects by HTTP: one, an array of them, or lines (`application/x-ndjson`).
 
     Delivery: the events are in the durable inbox before the answer, so an answer of 2xx is a promise. A full inbox is a
-    503 with Retry-After, and nothing of the request is kept. The header `Idempotency-Key` marks a request that is sent
-    again. `meta.account` is who sent it, `meta.params` are the parameters of the path.
+    503 with Retry-After, and nothing of the request is kept. A request that is sent again under its `Idempotency-Key`
+    (a header, per account and path, known for a day) is stored once and has the answer that it was given first; the key
+    of another body is a 422. `meta.account` is who sent it, `meta.params` are the parameters of the path.
     """
 
     post: str | None = None
@@ -109,8 +113,7 @@ class Http(RoutedSource):
         """Check the whole body, commit it, and answer."""
         body = await read_body(request, self.most)
         objects = self._objects(body, request.headers.get("content-type", ""))
-        meta = _meta(request)
-        arrivals = [Arrival(item, request.url.path, meta) for item in objects]
+        arrivals = _arrivals(request, body, objects)
         waits = self.reply != "accepted"
         try:
             ids = await intake.append(arrivals, expect_reply=waits) if arrivals else []
@@ -118,6 +121,9 @@ class Http(RoutedSource):
             raise busy(f"the inbox cannot take it now: {fault}") from None
         except EventFault as fault:
             raise Refusal(422, "not_storable", fault.reason) from None
+        except KeyReused:
+            message = "expected a new Idempotency-Key, or the same body again: this key came with another one"
+            raise Refusal(422, "idempotency_key_reused", message) from None
         return await self._flows_answer(ids[0], intake) if waits else _json(b'{"accepted":%d}' % len(ids), 202)
 
     def _objects(self, body: bytes, kind: str) -> list[bytes]:
@@ -147,7 +153,8 @@ class Http(RoutedSource):
             "parameters": [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in path_parameters(self.route()[1])
-            ],
+            ]
+            + [{"name": "Idempotency-Key", "in": "header", "schema": KEY}],
             "requestBody": {"required": True, "content": content},
             "responses": self._responses(),
             "codes": [400, 413, 415, 422, *((504,) if self.reply != "accepted" else ())],
@@ -161,6 +168,16 @@ class Http(RoutedSource):
             "flow": ("200", "What the flow answers", {}),
         }[self.reply]
         return {status: {"description": about, "content": {"application/json": {"schema": schema}}}}
+
+
+def _arrivals(request: "Request", body: bytes, objects: list[bytes]) -> list[Arrival]:
+    """Return what goes into the inbox; the once-key is account, method, path, the request's key and the position."""
+    meta, path = _meta(request), request.url.path
+    if "idempotency_key" not in meta:
+        return [Arrival(item, path, meta) for item in objects]
+    once = "\0".join(["http", meta["account"] or "", request.method, path, meta["idempotency_key"]])
+    digest = blake2b(body, digest_size=16).digest()
+    return [Arrival(item, path, meta, once=f"{once}\0{at}", digest=digest) for at, item in enumerate(objects)]
 
 
 def _meta(request: "Request") -> dict[str, Any]:

@@ -148,10 +148,13 @@ class Receiver:
             return
         batch.open -= 1
         if batch.open == 0:
-            self._session.acknowledge(batch.messages)
-            for source in {i for message in batch.messages for i in self._taking(message.topic)}:
-                packets = [m.packet_id for m in batch.messages if m.packet_id and source in self._taking(m.topic)]
-                self._members[source][1].acknowledged(packets)
+            self._session.acknowledge(batch.messages, partial(self._confirmed, batch))
+
+    def _confirmed(self, batch: "Batch") -> None:
+        """Let the inboxes forget the packets of a batch: the broker will not send them again."""
+        for source in {i for message in batch.messages for i in self._taking(message.topic)}:
+            packets = [m.packet_id for m in batch.messages if m.packet_id and source in self._taking(m.topic)]
+            self._members[source][1].acknowledged(packets)
 
     def _again(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
         self._session.resume()

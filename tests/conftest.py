@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.services", "tests.disk"]
 
 settings.register_profile("millstream", deadline=None, print_blob=True)
 settings.load_profile("millstream")

@@ -81,13 +81,15 @@ def test_the_tutorial_runs(place: dict[str, str]) -> None:
     )
     log = Path(place["HERE"]) / "greenhouse/millstream.log"
     assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
-    lint, _, answers = blocks(TUTORIAL, "text")
+    lint, _, answers, planned = blocks(TUTORIAL, "text")
     wanted = (lint + answers).splitlines()
     lines = done.stdout.splitlines()
     for line, expected in zip(lines, wanted, strict=False):
         pattern = ".*".join(re.escape(part) for part in expected.split("…"))
         assert re.fullmatch(pattern, line), f"{expected}\n{line}"
-    queried, after_kill, both = lines[len(wanted) :]
+    queried, *plan, refused, after_kill, both = lines[len(wanted) :]
     assert '"celsius":21.5' in queried
+    assert plan == planned.splitlines()
+    assert "max 60" in refused
     assert '"sensor":"bed2","celsius":19' in after_kill
     assert both.count('"id"') == 2

@@ -26,11 +26,12 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The answer of a query: JSON, a status, and headers."""
+    """The answer of a query: JSON, status, headers; `events` are the ids of those that its rows come from, if known."""
 
     body: bytes
     status: int = 200
     headers: Mapping[str, str] = {}
+    events: frozenset[bytes] | None = None
 
 
 class Answering(Protocol):
@@ -125,6 +126,14 @@ def to_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], kinds: Mappin
     """Return rows as mappings; `kinds` says what a column is where the database itself does not."""
     readers = [_READERS.get(kinds.get(column, ""), _as_it_is) for column in columns]
     return [{column: read(value) for column, read, value in zip(columns, readers, row, strict=True)} for row in rows]
+
+
+def events_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> frozenset[bytes] | None:
+    """Return the ids of the events that rows come from; None: the rows do not have them."""
+    if "_event" not in columns:
+        return None
+    at = list(columns).index("_event")
+    return frozenset(row[at] for row in rows if isinstance(row[at], bytes))
 
 
 def _as_it_is(value: Any) -> Any:

@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 
-from engine.errors import FlowInvalid, UsageFault
+from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError, UsageFault
 from engine.refusal import Refusal
 from engine.request_body import read_body
-from web.errors import json_answer
+from web.errors import json_answer, refusal_for
 from web.guard import Guard
 from web.routes import Handler, Resource
 
@@ -84,14 +85,8 @@ def _handler(endpoint: Endpoint, guard: Guard | None) -> Handler:
                 account = await guard.admit(request, endpoint.role)
                 author = account.name if account else OPERATOR
             found = await endpoint.work(Call(request, author))
-        except FlowInvalid as fault:
-            return json_answer(msgspec.json.encode({"error": _invalid(fault)}), 422)
-        except UsageFault as fault:
-            found = Refusal(422, "invalid", str(fault))
-        except Refusal as refusal:
-            found = refusal
-        except HTTPException as fault:
-            found = Refusal(fault.status_code, "not_found", "there is nothing of this name")
+        except (MillstreamError, HTTPException, SQLAlchemyError) as fault:
+            found = _refusal(fault)
         if isinstance(found, Refusal):
             return json_answer(found.body(), found.status, found.headers)
         return found if isinstance(found, Response) else json_answer(msgspec.json.encode(found))
@@ -99,5 +94,12 @@ def _handler(endpoint: Endpoint, guard: Guard | None) -> Handler:
     return handle
 
 
-def _invalid(fault: FlowInvalid) -> dict[str, Any]:
-    return {"code": "flow_invalid", "message": str(fault), "findings": fault.findings, "fields": []}
+def _refusal(fault: Exception) -> Refusal:
+    """Return what is answered to a call that fails in a way that happens."""
+    if isinstance(fault, FlowInvalid):
+        return Refusal(422, "flow_invalid", str(fault), more={"findings": fault.findings})
+    if isinstance(fault, UsageFault):
+        return Refusal(422, "invalid", str(fault))
+    if isinstance(fault, EnvironmentFault):
+        return Refusal(503, "environment", str(fault))
+    return refusal_for(fault) or Refusal(409, "refused", str(fault))

@@ -30,7 +30,7 @@ class Pushed(Protocol):
     def time(self) -> int: ...
 
 
-class Message(msgspec.Struct, gc=False):
+class Message(msgspec.Struct, array_like=True, gc=False):
     """One event on its way to clients. `id` is `<run>-<number>`, `origin` the pushed event's id, `sent` the clock.
 
     `encoded` holds it as each transport sends it, made once for all clients.

@@ -52,6 +52,10 @@ class Pace:
         beat = self._beats.get(key)
         return beat.waiting if beat else None
 
+    def held(self) -> list[Any]:
+        """Return everything that is held back."""
+        return [beat.waiting for beat in self._beats.values() if beat.waiting is not None]
+
     def close(self) -> None:
         """Forget what is held back."""
         for beat in self._beats.values():

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import structlog
 
 from engine.channels import ChannelSpec, FromQuery
-from web.channel import Channel
+from web.channel import RESTART, Channel
 from web.channel_entry import Account
+from web.channel_log import ChannelLog
 from web.channel_message import Client, Listener, Message, Pushed, Snapshot, error_message
 from web.channel_pace import Later
 
 QUERY_TIME = 10.0
-RESTART = 1012
+REMOVED = 4404
 Query = Callable[[str, Mapping[str, str], Account | None], Awaitable[Snapshot]]
 OnMessage = Callable[[str, str, Account | None, str], Awaitable[None]]
 _log = structlog.get_logger()
@@ -31,37 +32,58 @@ class ChannelHub:
     def __init__(
         self, flow: str, specs: Mapping[str, ChannelSpec], clock: Callable[[], float] = time.monotonic,
         later: Later | None = None, query: Query | None = None, on_message: OnMessage | None = None, run: str = "",
+        log: ChannelLog | None = None,
     ) -> None:  # fmt: skip
         self.flow = flow
         self.run = run or secrets.token_hex(4)
         self.query = query
         self.on_message = on_message
         self.channels: dict[str, Channel] = {}
-        self._clock, self._later = clock, later
-        self.update(specs)
+        self._clock, self._later, self._log = clock, later, log
+        self._removed: dict[str, Channel] = {}
+        self._open(specs)
 
-    def update(self, specs: Mapping[str, ChannelSpec]) -> None:
-        """Take the channels of a new version of the flow: one that stays the same keeps its clients and numbers."""
-        for name, channel in list(self.channels.items()):
-            if specs.get(name) != channel.spec:
-                self.channels.pop(name).close(RESTART, "the channel has changed")
-                if name in specs:
-                    self.channels[name] = self._channel(name, specs[name], secrets.token_hex(4))
-                    self.channels[name].kept = channel.kept
-        for name in specs.keys() - self.channels.keys():
-            self.channels[name] = self._channel(name, specs[name], self.run)
+    def _open(self, specs: Mapping[str, ChannelSpec]) -> None:
+        saved = self._log.open() if self._log else {}
+        for name in specs.keys() & saved.keys():
+            self.channels[name] = self._channel(name, specs[name])
+            self.channels[name].restore(saved[name])
+        self.replace(specs)
+        for name in specs.keys() & saved.keys():
+            self.channels[name].resume(saved[name].waiting)
 
-    def _channel(self, name: str, spec: ChannelSpec, run: str) -> Channel:
-        return Channel(name, spec, run, self._clock, self._later)
+    def replace(self, specs: Mapping[str, ChannelSpec]) -> None:
+        """Take the channels of another version of the flow.
 
-    def publish(self, items: Iterable[Pushed]) -> None:
-        """Send events to their channels, each id once; what names no declared channel is left out and logged."""
+        Numbers, history and kept values go on, also those of a channel that comes back after a deploy that failed.
+        Clients stay, unless their channel is gone (4404) or has other doors (1012): then they come again by these.
+        """
+        for name in self.channels.keys() - specs.keys():
+            self._removed[name] = self.channels.pop(name)
+            self._removed[name].close(REMOVED, "channel removed")
+        for name, spec in specs.items():
+            if name not in self.channels:
+                again = name in self._removed
+                self.channels[name] = self._removed.pop(name) if again else self._channel(name, spec)
+            self.channels[name].change(spec)
+        if self._log:
+            self._log.watch([*self.channels.values(), *self._removed.values()])
+
+    def _channel(self, name: str, spec: ChannelSpec) -> Channel:
+        return Channel(name, spec, self.run, self._clock, self._later, self._log)
+
+    def publish(self, items: Iterable[Pushed]) -> "asyncio.Future[None] | None":
+        """Send events to their channels, each id once; what names no declared channel is left out and logged.
+
+        Return what is done when the events are durable; None: they are, or the hub has no log.
+        """
         for push in items:
             channel = self.channels.get(push.channel)
             if channel is None:
                 _log.debug("push to an unknown channel", flow=self.flow, channel=push.channel, event_name=push.event)
             else:
                 channel.publish(push)
+        return self._log.flushed() if self._log else None
 
     def kept(self, channel: str, event: str, room: str = "") -> bytes | None:
         """Return the last value of a kept event, as JSON."""
@@ -109,8 +131,7 @@ class ChannelHub:
                 _send_answer(channel, listener, Message(begin, event, b""), answers[event], room)
                 continue
             for push in channel.last_values(value, room):
-                if channel.waiting(push):
-                    listener.known.add(push.id)
+                listener.known.update(channel.coming(push))
                 listener.client.send(Message(begin, event, push.body))
         listener.release(frozenset(value for value in first.values() if isinstance(value, str)))
 
@@ -135,6 +156,8 @@ class ChannelHub:
         """Cut every client: the gateway stops."""
         for channel in self.channels.values():
             channel.close(RESTART, "the server stops")
+        if self._log:
+            self._log.close()
 
 
 def _send_answer(channel: Channel, listener: Listener, message: Message, answer: Snapshot | None, room: str) -> None:

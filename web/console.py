@@ -5,35 +5,29 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from engine.letter import Selection
 from engine.refusal import Refusal
 from engine.request_body import read_body
 from web.channel_entry import Account, Doorkeeper, close_code, same_origin
-from web.console_text import FILTERS
+from web.console_page import HOME, page, to_login
 from web.graph import Layout, lay_out
 from web.guard import Guard, end_session, set_session
 from web.status import Board, Graph, docs_of, encoded, flow_lines, graph_of, letter_lines, node_lines, options_text
 
 CSRF = "millstream_csrf"
-HOME = "/console"
 EVERY = 1.0
 RECHECK = 60.0
 MOST_BODY = 16_384
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates" / "console"), autoescape=True,
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
-_templates.filters.update(FILTERS)
+NEW = Selection(states=("new",))
 
 
 class Logins(Protocol):
@@ -73,21 +67,21 @@ class Console:
         """Show all flows."""
         account = await self._admit(request)
         if account is None:
-            return _to_login(request)
+            return to_login(request)
         lines = flow_lines(self._board)
-        return _page("overview.html", account, lines=lines, first=encoded({"flows": lines}), live="")
+        return page("overview.html", account, lines=lines, first=encoded({"flows": lines}), live="")
 
     async def flow(self, request: Request) -> Response:
         """Show one flow."""
         account = await self._admit(request)
         if account is None:
-            return _to_login(request)
+            return to_login(request)
         name = self._known(request)
         graph, layout = self._drawing(name)
-        state = self._shown(name)
-        return _page(
+        state, causes = self._shown(name), await asyncio.to_thread(self._board.letters(name).causes, NEW, 12)
+        return page(
             "flow.html", account, line=state["flow"], nodes=state["nodes"], graph=graph, layout=layout,
-            reasons=self._board.letters(name).by_reason()[:12], first=encoded(state), live="?flow=" + quote(name),
+            causes=causes, first=encoded(state), live="?flow=" + quote(name),
         )  # fmt: skip
 
     async def node(self, request: Request) -> Response:
@@ -100,7 +94,7 @@ class Console:
             raise HTTPException(404)
         definition = self._board.definitions[name]
         letters = letter_lines(self._board.letters(name), node.members)
-        return _page(
+        return page(
             "node.html", account, node=node, line=self._shown(name)["nodes"][node.name], letters=letters,
             docs=docs_of(definition, node.members), options=options_text(definition, node.name),
             payloads=account is not None and account.role != "viewer",
@@ -205,23 +199,13 @@ def console_routes(board: Board, guard: Guard, logins: Logins) -> Sequence[BaseR
     return Console(board, guard, logins).routes()
 
 
-def _page(template: str, account: Account | None, status: int = 200, **values: Any) -> HTMLResponse:
-    # with `no-referrer`, a browser sends the Origin of our own forms as `null`, like that of a stranger
-    headers = {"Referrer-Policy": "same-origin"}
-    return HTMLResponse(_templates.get_template(template).render(account=account, **values), status, headers)
-
-
 def _login_page(request: Request, fault: str, status: int, username: str = "") -> Response:
     token = secrets.token_urlsafe(24)
     target = _local(request.query_params.get("next", ""))
-    response = _page("login.html", None, status, fault=fault, csrf=token, username=username, next=quote(target))
+    response = page("login.html", None, status, fault=fault, csrf=token, username=username, next=quote(target))
     secure = request.url.scheme == "https"
     response.set_cookie(CSRF, token, max_age=3600, path=HOME, httponly=True, samesite="strict", secure=secure)
     return response
-
-
-def _to_login(request: Request) -> Response:
-    return RedirectResponse(f"{HOME}/login?next={quote(request.url.path)}", 303)
 
 
 def _local(path: str) -> str:

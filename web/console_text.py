@@ -23,6 +23,11 @@ def count(value: float) -> str:
     return f"{value / 1e6:.1f}M" if value < 1e9 else f"{value / 1e9:.1f}G"
 
 
+def whole(value: float) -> str:
+    """Return a number with all its digits: `12,345,678`."""
+    return f"{value:,.0f}"
+
+
 def size(value: float) -> str:
     """Return bytes: `0 B`, `84 MB`."""
     for unit in ("B", "kB", "MB"):
@@ -55,6 +60,11 @@ def _with_code(text: str) -> Markup:
     return Markup("").join(coded) if len(parts) % 2 else escape(text)
 
 
+def moment(text: str) -> str:
+    """Return what begins with an ISO 8601 time in UTC as people read it: `2026-01-31 12:00:00 UTC`."""
+    return f"{text[:10]} {text[11:19]} UTC{text[24:]}" if text[10:11] == "T" else text
+
+
 FILTERS: dict[str, Callable[..., str]] = {
-    "rate": rate, "count": count, "size": size, "duration": duration, "prose": prose,
+    "rate": rate, "count": count, "whole": whole, "size": size, "duration": duration, "prose": prose, "moment": moment,
 }  # fmt: skip

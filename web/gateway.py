@@ -8,62 +8,72 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
-import msgspec
-import structlog
-from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 
-from engine.component import ChannelSource, Intake, Operator, PulledSource, RoutedSource, Source
-from engine.database import describe, open_database, place
-from engine.deployed import place_flow, read_record, record_of, write_record
-from engine.errors import EnvironmentFault, Unavailable
-from engine.event import derived_id
+from engine.database import open_database
+from engine.deployed import deployed_flows
+from engine.deployment import Candidate, Consent
+from engine.errors import EnvironmentFault
 from engine.flow import Flow
-from engine.frames import Push
-from engine.inbox import InboxWriter
-from engine.intake import ReplyDesk
 from engine.link_server import LinkServer
 from engine.settings import Settings, kept_secret, lock
 from engine.supervisor import Process
-from engine.tables import create, highest, to_sqlalchemy
-from engine.worker import appended_tables
-from web.accounts import create_tables, first_admin
 from web.api import Endpoint, api_routes, control_app
 from web.app import WebApp, build_app
+from web.beginnings import beginnings
+from web.channel_log import ChannelLog
 from web.channel_message import Snapshot
 from web.channel_socketio import SocketIo
 from web.channel_websocket import ChannelRoute
 from web.channels import ChannelHub
 from web.console import console_routes
+from web.console_letters import letter_page_routes
+from web.dead_letter_api import dead_letter_endpoints
+from web.deploy_api import deploy_endpoints
+from web.deployer import Deployer
+from web.flow_host import FlowHost, cancel, described
 from web.inside import Inside
+from web.ledger_api import ledger_endpoints
+from web.letter_desk import LetterDesk
 from web.pages import page_routes
+from web.preparation import PATIENCE, Preparation
 from web.server import accepts, bound, unix_bound, web_server
+from web.tap_api import tap_endpoints
+from web.watching import Watching
 
 KEEP_TIME, KEEP_SIZE = 24 * 3600 * 1_000_000, 1 << 30
 TRIM_EVERY = 10.0
-PATIENCE, PORT_PATIENCE = 60.0, 5.0
-AGAIN = 5.0
-log = structlog.get_logger()
+PORT_PATIENCE = 5.0
 
 
 class Gateway:
     """One installation; `say` prints a line for people. Raises EnvironmentFault when its folder cannot be had."""
 
     def __init__(
-        self, settings: Settings, flows: list[Flow], overrides: Mapping[str, str], say: Callable[[str], None]
+        self,
+        settings: Settings,
+        versions: Sequence[Candidate],
+        consent: Consent,
+        say: Callable[[str], None],
+        watching: Sequence[Path] = (),
     ) -> None:
-        self.settings, self.flows, self.overrides, self.say = settings, flows, dict(overrides), say
+        self.settings, self.versions, self.say = settings, versions, say
+        self.watching = list(watching)
         settings.prepare()
         fault = f"{settings.data}: another gateway runs on this data folder; set MILLSTREAM_DATA to use another"
         self._lock = lock(settings.data / "gateway.lock", fault)
         self.token = kept_secret(settings.data / "link.token")
         self.database = open_database(settings.database)
         self.inside = Inside(settings, self.database)
+        self.desk = LetterDesk(self.inside)
+        self.preparation = Preparation(self.inside, versions, consent, say)
+        self.hosts: dict[str, FlowHost] = {}
+        self.deployer: Deployer
         self.app: WebApp
         self.broker: Process | None = None
 
@@ -75,7 +85,7 @@ class Gateway:
         finally:
             if not serving.done():
                 self.say("stopping")
-            await _cancel(stopping, serving)
+            await cancel(stopping, serving)
         if not serving.cancelled():
             serving.result()
 
@@ -90,22 +100,20 @@ class Gateway:
             stack.push_async_callback(self.database.dispose)
             web = stack.enter_context(bound(self.settings.host, self.settings.port))
             await self._start_broker(stack)
-            await self._patiently(self._prepare)
-            self._open_inboxes(stack)
+            await self.preparation.run()
+            await self._open_hosts(stack)
             links = LinkServer(self.settings.data / "link.sock", self.token, self.inside)
             self.inside.links = links
             await links.open()
             stack.push_async_callback(links.close)
             server = await self._serve(stack, web)
-            self._start_sources(stack)
-            self._start_workers(stack)
+            await self._start_flows(stack)
             self.say(f"console  {self._address()}/console   (Ctrl-C stops everything)")
-            trimming = asyncio.create_task(self._trim())
-            stack.push_async_callback(_cancel, trimming)
-            await asyncio.wait([server, trimming], return_when=asyncio.FIRST_COMPLETED)
-            for task in (server, trimming):
-                if task.done():
-                    task.result()
+            tasks = [asyncio.create_task(work) for work in self._upkeep()]
+            stack.push_async_callback(cancel, *tasks)
+            done, _ = await asyncio.wait([server, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
             raise EnvironmentFault("the web server ended by itself")
 
     def _address(self) -> str:
@@ -131,64 +139,31 @@ class Gateway:
             await asyncio.sleep(0.05)
         self.say(f"broker   embedded, mqtt://127.0.0.1:{port}")
 
-    async def _patiently(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call until the database is there, for a minute; a file is there or is not."""
-        end, told = time.monotonic() + PATIENCE, ""
-        where = place(self.database)
-        while True:
-            try:
-                return await call()
-            except (Unavailable, DBAPIError, OSError) as fault:
-                reason = str(fault).removeprefix(f"{where}: ") if isinstance(fault, Unavailable) else describe(fault)
-                if self.database.dialect.name == "sqlite" or time.monotonic() > end:
-                    raise EnvironmentFault(f"{where}: {reason}") from fault
-            if reason != told:
-                self.say(f"{where} is away, waiting for it: {reason}")
-                told = reason
-            await asyncio.sleep(1)
+    async def _open_hosts(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(self._close_hosts)
+        for name in self.inside.definitions:
+            host = FlowHost(name, self.inside, self._told)
+            host.open()
+            self.hosts[name] = host
 
-    async def _prepare(self) -> None:
-        """Make tables and the first account; write what is deployed."""
-        await create_tables(self.database)
-        for flow in self.flows:
-            metadata = to_sqlalchemy(flow.tables, appended_tables(flow))
-            views = {name: table.view for name, table in flow.tables.items() if table.view}
-            await create(self.database, metadata, views)
-            await self._deploy(flow, metadata)
-        given = self.settings.admin_password
-        password = await first_admin(self.database, given.get_secret_value() if given else None)
-        self.say(place(self.database))
-        if password and not given:
-            self.say(f"account  admin, password {password}   (shown this once)")
-
-    async def _deploy(self, flow: Flow, metadata: MetaData) -> None:
-        record = read_record(self.settings, flow.name)
-        found = dict(record.highest) if record else {}
-        for name, table in metadata.tables.items():
-            if name in flow.tables and name not in found and "id" in table.c:
-                found[name] = await highest(self.database, table, "id")
-        write_record(self.settings, flow.name, record_of(flow, self.overrides, found))
-        self.inside.add(place_flow(flow, self.settings, found), metadata)
-
-    def _open_inboxes(self, stack: AsyncExitStack) -> None:
-        for flow in self.flows:
-            folder = self.settings.flow_folder(flow.name)
-            folder.mkdir(parents=True, exist_ok=True)
-            writer = InboxWriter(folder / "inbox.db", flow.name, on_commit=self.inside.committed(flow.name))
-            writer.open()
-            stack.callback(writer.close)
-            self.inside.open(flow.name, writer, ReplyDesk())
+    async def _close_hosts(self) -> None:
+        for hub in self.inside.hubs.values():
+            hub.close()
+        for host in self.hosts.values():
+            host.close_inbox()
 
     async def _serve(self, stack: AsyncExitStack, web: socket.socket) -> asyncio.Task[Any]:
         inside = self.inside
-        self.app = build_app(self.flows, inside, more=page_routes)
-        inside.hubs = {flow.name: self._hub(flow) for flow in self.flows}
+        self.app = build_app(list(inside.definitions.values()), inside, more=page_routes)
+        inside.hubs |= {name: self._hub(flow) for name, flow in inside.definitions.items()}
+        self.deployer = Deployer(inside, self.hosts, self.app.flow_routes, self._hub, self._told)
         sockets = SocketIo(lambda: inside.hubs.values(), self.app.guard)
         stack.push_async_callback(sockets.close)
         routes = [
             ChannelRoute(lambda: inside.hubs.values(), self.app.guard),
             sockets.route(),
             *console_routes(inside, self.app.guard, self.app.logins),
+            *letter_page_routes(inside, self.app.guard),
             *api_routes(self.endpoints(), self.app.guard),
         ]
         self.app.router.routes[:0] = routes
@@ -211,34 +186,40 @@ class Gateway:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the calls of the operations' API."""
-        return []
+        return [
+            *deploy_endpoints(self.deployer, self.inside),
+            *tap_endpoints(self.inside),
+            *ledger_endpoints(self.inside),
+            *dead_letter_endpoints(self.desk),
+        ]
 
     def _hub(self, flow: Flow) -> ChannelHub:
         async def query(name: str, parameters: Mapping[str, str], account: Any) -> Any:
-            return Snapshot(await self.app.flow_routes.ask(flow.name, name, parameters, account))
+            answer = await self.app.flow_routes.ask(flow.name, name, parameters, account)
+            return Snapshot(answer.body, answer.events)
 
-        hub = ChannelHub(flow.name, flow.channels, query=query, on_message=self.inside.receiver(flow))
+        log = ChannelLog(self.settings.flow_folder(flow.name) / "channels.db", flow.name)
+        hub = ChannelHub(flow.name, flow.channels, query=query, on_message=self.inside.receiver(flow), log=log)
         hub.publish(beginnings(flow))
         return hub
 
-    def _start_sources(self, stack: AsyncExitStack) -> None:
-        tasks = []
-        for flow in self.flows:
-            kinds: dict[type[Source], list[tuple[Source, Intake]]] = {}
-            for node in flow.section("sources"):
-                source = node.component
-                if isinstance(source, Source) and not isinstance(source, RoutedSource | ChannelSource | PulledSource):
-                    intake = self.inside.intake(flow.name, node.name)
-                    kinds.setdefault(type(source), []).append((source, intake))
-                self.say(f"source   {flow.name}.{node.name}: {node.kind} {_what(source)}")
-            tasks += [asyncio.create_task(_receive(kind, members)) for kind, members in kinds.items()]
-        stack.push_async_callback(_cancel, *tasks)
+    async def _start_flows(self, stack: AsyncExitStack) -> None:
+        async def close_all() -> None:
+            await asyncio.gather(*(host.close() for host in self.hosts.values()))
 
-    def _start_workers(self, stack: AsyncExitStack) -> None:
-        for flow in self.flows:
-            command = [sys.executable, "-m", "millstream", "worker", flow.name]
-            self.inside.processes[flow.name] = Process(flow.name, command, self._told)
-        self._supervise(stack, list(self.inside.processes.values()))
+        stack.push_async_callback(close_all)
+        for flow in self.inside.definitions.values():
+            await self.hosts[flow.name].receive(flow)
+            for node in flow.section("sources"):
+                self.say(f"source   {flow.name}.{node.name}: {node.kind} {described(node)}")
+        for name, host in self.hosts.items():
+            if name in self.preparation.broken:
+                host.park(self.preparation.broken[name])
+            else:
+                host.start_worker()
+        others = set(deployed_flows(self.settings)) - self.hosts.keys()
+        if others:
+            self.say(f"deployed, but not named here: {', '.join(sorted(others))} (`millstream gateway` runs all)")
 
     def _told(self, process: Process) -> None:
         if process.state in ("running", "parked"):
@@ -247,47 +228,19 @@ class Gateway:
             self.say(f"{label}{process.state}, {detail}")
 
     def _supervise(self, stack: AsyncExitStack, processes: list[Process]) -> None:
-        stack.push_async_callback(_cancel, *(asyncio.create_task(process.run()) for process in processes))
+        stack.push_async_callback(cancel, *(asyncio.create_task(process.run()) for process in processes))
+
+    def _upkeep(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what runs beside the web server until the end."""
+        yield self._trim()
+        yield self.inside.pulse.run(self.inside.processes)
+        if self.watching:
+            overrides = self.versions[0].overrides if self.versions else {}
+            yield Watching(self.watching, overrides, self.deployer, self.say).run()
 
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(TRIM_EVERY)
             for writer in self.inside.inboxes.values():
                 writer.trim(KEEP_TIME, KEEP_SIZE)
-
-
-def beginnings(flow: Flow) -> Iterator[Push]:
-    """Yield the kept values that stand before the first event: what an operator says nothing looks like."""
-    for node in flow.section("sinks"):
-        if getattr(node.component, "keep", "none") == "last":
-            operator = flow.nodes[node.inputs[0].node].component
-            empty = operator.empty() if isinstance(operator, Operator) else None
-            if empty is not None:
-                channel, event = getattr(node.component, "name", ""), getattr(node.component, "event", "")
-                yield Push(channel, event, derived_id(node.name, "", 0), msgspec.json.encode(empty), keep=True)
-
-
-async def _receive(kind: type[Source], members: list[tuple[Source, Intake]]) -> None:
-    """Run the sources of one kind in one flow; when they fail they are tried again."""
-    while True:
-        try:
-            return await kind.run_all(members)
-        except Exception as fault:
-            for _, intake in members:
-                log.exception("source fails, starts again", flow=intake.flow, source=intake.source)
-                intake.state("failed", f"{type(fault).__name__}: {fault}")
-        await asyncio.sleep(AGAIN)
-
-
-def _what(source: object) -> str:
-    if isinstance(source, RoutedSource):
-        return " ".join(str(part) for part in source.route()[:2])
-    if isinstance(source, ChannelSource):
-        return source.channel()
-    return " ".join(getattr(source, "topics", ()) or ())
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            self.inside.ledgers.watch()

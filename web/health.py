@@ -14,8 +14,13 @@ def health(flows: dict[str, FlowState]) -> tuple[int, dict[str, object]]:
     """Return the status and the body: `ok` once all run, `starting` while they will, `failing` where one will not."""
     states = {flow.state for flow in flows.values()} - {"running"}
     status = "ok" if not states else "starting" if states <= STARTING else "failing"
-    shown = {name: {"state": flow.state, "restarts": flow.restarts} for name, flow in flows.items()}
+    shown = {name: _shown(flow) for name, flow in flows.items()}
     return 200 if status == "ok" else 503, {"status": status, "flows": shown}
+
+
+def _shown(flow: FlowState) -> dict[str, object]:
+    unbalanced = {"ledger": "unbalanced"} if flow.unbalanced else {}
+    return {"state": flow.state, "restarts": flow.restarts} | unbalanced
 
 
 class HealthRoute:

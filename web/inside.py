@@ -11,15 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.component import Arrival, ChannelSource, Intake
 from engine.dead_letters import DeadLetterStore
 from engine.flow import Flow
-from engine.frames import Answer, Push, Report
+from engine.frames import Answer, Push, Report, Tapped
 from engine.inbox import InboxWriter
 from engine.intake import FlowIntake, ReplyDesk
 from engine.link_server import LinkServer
 from engine.media import MediaStore
+from engine.pulse import Pulse
 from engine.settings import Settings
 from engine.supervisor import Process
 from web.channels import ChannelHub
+from web.ledgers import Ledgers
 from web.services import FlowState
+from web.taps import TapHub
 
 RATE_TIME = 5.0
 Counts = dict[str, dict[str, float]]
@@ -39,16 +42,32 @@ class Inside:
         self.processes: dict[str, Process] = {}
         self.source_states: dict[tuple[str, str], tuple[str, str]] = {}
         self.links: LinkServer
+        self.taps = TapHub(self.definitions, lambda flow, wires: self.links.tap(flow, wires))
+        self.ledgers = Ledgers()
         self._metadata: dict[str, MetaData] = {}
         self._desks: dict[str, ReplyDesk] = {}
         self._reports: dict[str, deque[tuple[float, Report]]] = {}
         self._letters: dict[str, DeadLetterStore] = {}
+        self.pulse = Pulse()
 
     def add(self, flow: Flow, metadata: MetaData) -> None:
         """Take a flow that is deployed."""
         self.definitions[flow.name] = flow
+        self.taps.linked(flow.name)
         self._metadata[flow.name] = metadata
-        self._reports[flow.name] = deque(maxlen=16)
+        self._reports.setdefault(flow.name, deque(maxlen=16)).clear()
+
+    def remove(self, flow: str) -> None:
+        """Forget a flow that is not deployed any more."""
+        for known in (self.definitions, self.inboxes, self.hubs, self.processes, self._desks, self._letters):
+            known.pop(flow, None)
+        self.taps.gone(flow)
+        self.ledgers.forget(flow)
+        self.forget_sources(flow, set())
+
+    def done(self, flow: str) -> int:
+        """Return the offset up to which a flow's worker has read its inbox."""
+        return self.report(flow).offset
 
     def open(self, flow: str, inbox: InboxWriter, desk: ReplyDesk) -> None:
         """Take the open inbox of a flow."""
@@ -74,6 +93,12 @@ class Inside:
     def _source_state(self, flow: str, source: str, state: str, detail: str) -> None:
         self.source_states[flow, source] = (state, detail)
 
+    def forget_sources(self, flow: str, known: set[str]) -> None:
+        """Forget how the sources were that a flow has not any more."""
+        gone = [(name, source) for name, source in self.source_states if name == flow and source not in known]
+        for key in gone:
+            del self.source_states[key]
+
     def receiver(self, flow: Flow) -> Callable[[str, str, Any, str], Awaitable[None]] | None:
         """Return what takes the messages that clients of the flow's channels send; None where no source does."""
         sources = {
@@ -90,28 +115,40 @@ class Inside:
         """Return up to when everything is committed."""
         return self.inboxes[flow].mark()
 
-    def on_push(self, flow: str, pushes: list[Push]) -> None:
-        """Bring events to their channels."""
-        self.hubs[flow].publish(pushes)
+    def on_push(self, flow: str, pushes: list[Push]) -> Awaitable[None] | None:
+        """Bring events to their channels; done when they are durable there."""
+        return self.hubs[flow].publish(pushes)
 
-    def on_answer(self, flow: str, answers: list[Answer]) -> None:
-        """Bring answers to those who wait."""
+    async def on_answer(self, flow: str, answers: list[Answer]) -> None:
+        """Bring answers to those who wait; returns when those that may be asked for again are durable."""
         for answer in answers:
             self._desks[flow].answer(answer.id, answer.status, answer.body)
+        await self._desks[flow].stored()
 
     def on_used(self, flow: str, offset: int) -> None:
         """Remember up to where a flow is done."""
         self.inboxes[flow].used(offset)
+        self.processes[flow].progressed(offset)
 
     def on_report(self, flow: str, report: Report) -> None:
         """Take a worker's counters."""
         self._reports[flow].append((time.monotonic(), report))
+        self.pulse.heard(flow)
+        self.ledgers.take(flow, report)
+
+    def on_tapped(self, flow: str, tapped: Tapped) -> None:
+        """Bring what a worker saw to those who look."""
+        self.taps.take(flow, tapped)
 
     def on_state(self, flow: str, connected: bool) -> None:
         """Take note that a worker works, or does not any more."""
         self.processes[flow].ready(connected)
-        if not connected:
+        if connected:
+            self.taps.linked(flow)
+            self.pulse.heard(flow)
+        else:
             self._reports[flow].clear()
+            self.pulse.gone(flow)
 
     def report(self, flow: str) -> Report:
         """Return the latest counters of a flow."""
@@ -126,6 +163,10 @@ class Inside:
             return {}
         (since, first), (_, last) = recent[0], recent[-1]
         return {name: _rate(first.nodes.get(name, {}), counts, now - since) for name, counts in last.nodes.items()}
+
+    def ledger(self, flow: str) -> dict[str, int]:
+        """Return the terms of a flow's ledger; empty before its worker has told any."""
+        return self.ledgers.terms(flow, self.inboxes[flow].head) if flow in self.inboxes else {}
 
     def letters(self, flow: str) -> DeadLetterStore:
         """Return the dead letters of a flow."""
@@ -145,15 +186,18 @@ class Inside:
             restarts=process.restarts,
             last_error=process.last_error,
             nodes=report.nodes,
+            backlog=max(0, report.head - report.offset),
             lag=report.lag,
             since=process.since,
             pid=process.pid or 0,
             rss=report.rss,
-            dead=self._letters[name].count(),
+            dead=self._letters[name].counts().get("new", 0),
             rates={
                 node: counts.get("in" if self._is_sink(name, node) else "out", 0.0) for node, counts in rates.items()
             },
             sources={source: state for (flow, source), state in self.source_states.items() if flow == name},
+            ledger=self.ledger(name),
+            unbalanced=self.ledgers.where(name),
         )
 
     def _is_sink(self, flow: str, node: str) -> bool:

@@ -29,6 +29,9 @@ class FlowCollector(Collector):
         lag = GaugeMetricFamily(
             "millstream_flow_lag_seconds", "Age of the oldest event not processed.", labels=["flow"]
         )
+        backlog = GaugeMetricFamily(
+            "millstream_flow_backlog_events", "Events in the inbox that are not processed.", labels=["flow"]
+        )
         restarts = CounterMetricFamily("millstream_flow_restarts", "Restarts after a crash.", labels=["flow"])
         nodes = CounterMetricFamily(
             "millstream_node_events", "Events of a node, by what became of them.", labels=["flow", "node", "what"]
@@ -36,11 +39,29 @@ class FlowCollector(Collector):
         for name, flow in self._services.flows().items():
             up.add_metric([name], float(flow.state == "running"))
             lag.add_metric([name], flow.lag)
+            backlog.add_metric([name], flow.backlog)
             restarts.add_metric([name], flow.restarts)
             for node, counters in flow.nodes.items():
                 for what, count in counters.items():
                     nodes.add_metric([name, node, what], count)
-        yield from (up, lag, restarts, nodes)
+        yield from (up, lag, backlog, restarts, nodes)
+        yield from self._ledgers()
+
+    def _ledgers(self) -> Iterator[Metric]:
+        """Yield the ledgers; their totals go on over restarts."""
+        terms = GaugeMetricFamily(
+            "millstream_ledger_events", "What became of the events of a flow, in ways.", labels=["flow", "term"]
+        )
+        remainder = GaugeMetricFamily(
+            "millstream_ledger_remainder", "Events that are lost or doubled: always 0.", labels=["flow"]
+        )
+        for name, flow in self._services.flows().items():
+            for term, count in flow.ledger.items():
+                if term == "remainder":
+                    remainder.add_metric([name], count)
+                else:
+                    terms.add_metric([name, term], count)
+        yield from (terms, remainder)
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing: the metrics are only known when they are collected."""

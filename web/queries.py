@@ -58,6 +58,6 @@ class QueryHandler:
         answer = await self._answering.answer(await read_given(request), account)
         return json_answer(answer.body, answer.status, answer.headers)
 
-    async def ask(self, given: Mapping[str, str], account: Account | None) -> bytes:
-        """Return the answer's JSON for parameters as text; who may is the caller's matter."""
-        return (await self._answering.answer(Given(dict(given)), account)).body
+    async def ask(self, given: Mapping[str, str], account: Account | None) -> Answer:
+        """Return the answer for parameters as text; who may is the caller's matter."""
+        return await self._answering.answer(Given(dict(given)), account)

@@ -19,7 +19,7 @@ from engine.rows import UtcTime
 from engine.sql_text import SqlText
 from web.accounts import Account
 from web.answer_cache import AnswerCache
-from web.answers import Answer, Faults, Given, read_parameter, to_json, to_rows
+from web.answers import Answer, Faults, Given, events_of, read_parameter, to_json, to_rows
 from web.database_faults import is_conflict
 
 TYPES: dict[ScalarType, TypeEngine[Any]] = {
@@ -123,7 +123,8 @@ class SqlAnswer:
         if one and not found:
             raise self._missing()
         headers = {CUT: str(self._query.most)} if cut and not one else {}
-        return Answer(to_json(found[0] if one else found), self._query.status, headers)
+        shown = to_json(found[0] if one else found)
+        return Answer(shown, self._query.status, headers, events_of(columns, rows))
 
     def _missing(self) -> Refusal:
         """Return 404 where the path or a read names one thing, else 409: the state does not allow the change."""

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.parameters import ScalarType, from_json
 from engine.queries import PAGING, SCALARS, TableQuery, hidden
 from web.accounts import Account
-from web.answers import Answer, Faults, Given, read_scalar, to_json, to_rows
+from web.answers import Answer, Faults, Given, events_of, read_scalar, to_json, to_rows
 
 
 class TableAnswer:
@@ -23,16 +23,19 @@ class TableAnswer:
         self._time = self._columns[time] if time else None
         times = ("since", "until") if time else ()
         self._known = ("limit", "before_id", *times, *query.filters)
-        self._select = select(*self._columns.values()).order_by(self._columns[query.newest].desc())
+        events = [table.columns["_event"]] if "_event" in table.columns else []
+        self._select = select(*self._columns.values(), *events).order_by(self._columns[query.newest].desc())
         for name, value in query.where.items():
             self._select = self._select.where(_equals(self._columns[name], value))
 
     async def answer(self, given: Given, account: Account | None) -> Answer:
         """Return a page of rows as a JSON array."""
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(self._page(given))).all()
+            result = await connection.execute(self._page(given))
+            columns, rows = list(result.keys()), result.all()
         names = list(self._columns)
-        return Answer(to_json(to_rows(names, rows, {})))
+        shown = to_rows(names, (row[: len(names)] for row in rows), {})
+        return Answer(to_json(shown), events=events_of(columns, rows))
 
     def _page(self, given: Given) -> Select[Any]:
         faults = Faults()

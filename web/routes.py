@@ -13,6 +13,7 @@ from engine.errors import Finding, FlowInvalid
 from engine.flow import Flow, Node
 from engine.paths import path_order
 from web.accounts import Account
+from web.answers import Answer
 from web.guard import Guard
 from web.queries import QueryHandler
 from web.services import Services
@@ -88,8 +89,8 @@ class FlowRoutes:
                 source = SourceHandler(node, node.component, flow.name, self._services, self._guard)
                 resources.setdefault(source.path, Resource()).handlers[source.method.upper()] = source
 
-    async def ask(self, flow: str, query: str, given: Mapping[str, str], account: Account | None = None) -> bytes:
-        """Return the JSON of a declared query for parameters as text, as a channel gives it on connect."""
+    async def ask(self, flow: str, query: str, given: Mapping[str, str], account: Account | None = None) -> Answer:
+        """Return the answer of a declared query for parameters as text, as a channel gives it on connect."""
         return await self._queries[flow, query].ask(given, account)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

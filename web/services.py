@@ -12,16 +12,19 @@ from engine.media import MediaStore
 
 
 class FlowState(msgspec.Struct, kw_only=True):
-    """How a deployed flow is: `state` is starting, running, restarting, parked or stopped; `lag` in events that wait.
+    """How a deployed flow is: `state` is starting, running, restarting, parked or stopped.
 
+    `backlog` counts the events in the inbox that were not read, `lag` is the age of the oldest of them in seconds.
     `nodes` counts what went in, out and wrong at each node, `rates` is what it did a second; `sources` is how each
-    connection is (state, detail); `since` is a Unix time, `rss` in bytes, `dead` counts the dead letters.
+    connection is (state, detail); `since` is a Unix time, `rss` in bytes, `dead` counts the dead letters that are new.
+    `ledger` has the terms of the ledger by name, `unbalanced` what is lost (above 0) or doubled at which node.
     """
 
     state: str
     restarts: int = 0
     last_error: str = ""
     nodes: dict[str, dict[str, float]] = {}
+    backlog: int = 0
     lag: float = 0.0
     since: float = 0.0
     pid: int = 0
@@ -29,6 +32,8 @@ class FlowState(msgspec.Struct, kw_only=True):
     dead: int = 0
     rates: dict[str, float] = {}
     sources: dict[str, tuple[str, str]] = {}
+    ledger: dict[str, int] = {}
+    unbalanced: dict[str, int] = {}
 
 
 class Services(Protocol):

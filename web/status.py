@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import msgspec
 import yaml
 
-from engine.dead_letters import Letter, ReasonCount
 from engine.flow import Flow, Node
+from engine.letter import ALL, Cause, Letter, Selection
 from web.services import FlowState
 
 Counts = dict[str, dict[str, float]]
@@ -19,11 +19,17 @@ Counts = dict[str, dict[str, float]]
 class Letters(Protocol):
     """The dead letters of a flow."""
 
-    def rows(self, limit: int = 100, before: int | None = None, node: str | None = None) -> list[Letter]:
+    def rows(self, chosen: Selection = ALL, limit: int = 100, before: int | None = None) -> list[Letter]:
         """Return the latest ones, newest first."""
 
-    def by_reason(self) -> list[ReasonCount]:
-        """Return the reasons of each node, the most frequent first."""
+    def causes(self, chosen: Selection = ALL, limit: int = 1000) -> list[Cause]:
+        """Return them grouped by node and cause, the most frequent first."""
+
+    def counts(self) -> dict[str, int]:
+        """Return how many there are in each state."""
+
+    def full_since(self) -> int | None:
+        """Return since when letters wait for room."""
 
 
 class Board(Protocol):
@@ -67,7 +73,10 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 class FlowLine(msgspec.Struct):
-    """How a flow is; times in seconds, rates in events a second, `lag` in events that wait, `rss` in bytes."""
+    """How a flow is; times in seconds, rates in events a second, `backlog` in events that wait, `rss` in bytes.
+
+    `ledger` has the terms in ways; `alarm` says where it does not balance.
+    """
 
     name: str
     about: str
@@ -77,11 +86,13 @@ class FlowLine(msgspec.Struct):
     last_error: str
     pid: int
     rss: int
-    lag: float
+    backlog: int
     dead: int
     rate_in: float
     rate_out: float
     sources: dict[str, tuple[str, str]]
+    ledger: dict[str, int]
+    alarm: str
 
 
 class NodeLine(msgspec.Struct):
@@ -132,9 +143,15 @@ def _flow_line(board: Board, name: str, state: FlowState) -> FlowLine:
     rate_out = sum(state.rates.get(node.name, 0.0) for node in flow.section("sinks"))
     uptime = max(0.0, time.time() - state.since) if state.since else 0.0
     return FlowLine(
-        name, flow.about, state.state, uptime, state.restarts, state.last_error, state.pid, state.rss, state.lag,
-        state.dead, rate_in, rate_out, state.sources,
+        name, flow.about, state.state, uptime, state.restarts, state.last_error, state.pid, state.rss, state.backlog,
+        state.dead, rate_in, rate_out, state.sources, state.ledger, alarm_text(state.unbalanced),
     )  # fmt: skip
+
+
+def alarm_text(unbalanced: Mapping[str, int]) -> str:
+    """Return where a ledger does not balance, for people; empty where it does."""
+    faults = [f"{abs(n):,} {'lost' if n > 0 else 'doubled'} at '{node}'" for node, n in unbalanced.items()]
+    return f"The ledger does not balance: {', '.join(faults)}" if faults else ""
 
 
 def node_lines(graph: Graph, state: FlowState) -> dict[str, NodeLine]:
@@ -182,7 +199,7 @@ class LetterLine(msgspec.Struct, frozen=True):
 
 def letter_lines(letters: Letters, members: Sequence[str], limit: int = 10) -> list[LetterLine]:
     """Return the latest dead letters of a drawn node, newest first."""
-    rows = [letter for member in members for letter in letters.rows(limit, node=member)]
+    rows = [letter for member in members for letter in letters.rows(Selection(node=member), limit)]
     rows.sort(key=lambda letter: letter.time, reverse=True)
     return [_letter_line(letter) for letter in rows[:limit]]
 

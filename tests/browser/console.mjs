@@ -24,6 +24,9 @@ try {
   await page.waitForSelector("[data-link=live]");
   await page.waitForFunction(() => document.querySelector(".node[data-node=verdict] .rate b").textContent === "7.0");
   seen["rate of verdict"] = await text(".node[data-node=verdict] .rate b");
+  await page.waitForSelector(".flow .alarm:not([hidden])");
+  seen.alarm = [await text(".flow .alarm"), await text(".ledger [data-field=balance]")];
+  seen.stored = await text(".ledger [data-field=stored]");
   seen["busy wires"] = (await page.$$(".wire.busy")).length > 0;
 
   await page.click(".node[data-node=verdict]");

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -13,9 +14,10 @@ from engine.compile import dataflow, execute
 from engine.dead import DeadLetter
 from engine.decode import Decoding
 from engine.event import Event, stream_prefix
+from engine.feed import Position
 from engine.flow import Flow
 from engine.keyed import Mark
-from engine.outputs import DEAD
+from engine.outputs import COUNTS, DEAD
 from engine.plan import SOURCES, Plan, Run
 
 EPOCH = timedelta(milliseconds=20)
@@ -23,7 +25,7 @@ Batch = list[Block | int]
 """Blocks and marks (a time) that a worker finds at once."""
 
 
-class Script(StatefulSourcePartition[Any, int]):
+class Script(StatefulSourcePartition[Any, bytes]):
     """Gives one batch a call; its position is the number of batches that were given."""
 
     def __init__(self, batches: Sequence[Batch], decoding: Decoding, position: int) -> None:
@@ -37,11 +39,11 @@ class Script(StatefulSourcePartition[Any, int]):
         prefix = stream_prefix("test")
         return [Mark(SOURCES, i) if isinstance(i, int) else self._decoding.runs([i], prefix) for i in batch]
 
-    def snapshot(self) -> int:
-        return self._position
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(Position(self._position))
 
 
-class ScriptSource(FixedPartitionedSource[Any, int]):
+class ScriptSource(FixedPartitionedSource[Any, bytes]):
     """The one source of a run."""
 
     def __init__(self, batches: Sequence[Batch], decoding: Decoding) -> None:
@@ -50,8 +52,9 @@ class ScriptSource(FixedPartitionedSource[Any, int]):
     def list_parts(self) -> list[str]:
         return ["feed"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Script:
-        return Script(self._batches, self._decoding, resume_state or 0)
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Script:
+        position = msgspec.msgpack.decode(resume_state, type=Position).offset if resume_state else 0
+        return Script(self._batches, self._decoding, position)
 
 
 class Collected(FixedPartitionedSink[Any, None]):
@@ -87,7 +90,7 @@ class Outcome:
         for port, chunk in items:
             if port == DEAD:
                 self.dead += [letter for letter in chunk if letter.kept]
-            else:
+            elif port != COUNTS:
                 self.out.setdefault(port, []).extend(chunk)
 
 

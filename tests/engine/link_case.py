@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from engine.frames import Answer, Push, Report
+from engine.frames import Answer, Push, Report, Tapped
 from engine.link import LinkClient
 from engine.link_server import LinkServer
 
@@ -43,6 +43,9 @@ class Gateway:
 
     def on_report(self, flow: str, report: Report) -> None:
         self.heard.append((flow, report))
+
+    def on_tapped(self, flow: str, tapped: Tapped) -> None:
+        self.heard.append((flow, tapped))
 
     def on_state(self, flow: str, connected: bool) -> None:
         self.states.append((flow, connected))

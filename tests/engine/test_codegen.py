@@ -100,7 +100,7 @@ def test_on_error_drop_keeps_no_letter_and_counts_it() -> None:
     operators = "{o: {from: given, set: {m: n + 1}, on_error: drop}, p: {from: o, set: {m: m + 1}}}"
     harness = run(operators, "{z: {from: p, log: x}}", {"n": "a"}, {"n": 1})
     assert (out(harness), harness.dead) == ([{"n": 1, "m": 3}], [])
-    assert harness.plan.source.counts["o.dropped"] == 1
+    assert harness.ledger().dropped == 1
 
 
 def test_on_error_of_a_node_with_steps_is_that_of_every_step() -> None:
@@ -178,3 +178,10 @@ def test_a_branch_that_changes_an_event_owns_it_only_when_nobody_else_has_it() -
         [{"x": 1}],
         [{"x": 2}],
     )
+
+
+def test_what_is_let_through_is_still_shared_with_the_other_branches() -> None:
+    """A condition makes no copy: the node after it may not change what another branch has as well."""
+    operators = "{a: {from: given, where: n > 5}, b: {from: a, set: {n: n * 2}}, c: {from: given, where: n > 0}}"
+    harness = run(operators, "{z: {from: b, log: x}, y: {from: c, log: x}, w: {from: given, log: x}}", {"n": 6})
+    assert (out(harness), out(harness, "y"), out(harness, "w")) == ([{"n": 12}], [{"n": 6}], [{"n": 6}])

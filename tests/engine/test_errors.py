@@ -21,7 +21,9 @@ TREE: dict[str, tuple[str, int]] = {
     "FlowInvalid": ("MillstreamError", 1),
     "UsageFault": ("MillstreamError", 2),
     "EnvironmentFault": ("MillstreamError", 3),
+    "DiskFull": ("MillstreamError", 75),
     "EventFault": ("MillstreamError", 1),
+    "KeyReused": ("MillstreamError", 1),
     "Unavailable": ("MillstreamError", 1),
     "SpecFault": ("MillstreamError", 1),
 }

@@ -1,16 +1,20 @@
 """The feed: what a worker reads, in order and from where it stood; when it wakes, and when it asks for the time."""
 
+import contextlib
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from engine.arrival_clock import ArrivalClock
 from engine.errors import EnvironmentFault
 from engine.feed import LONGEST_WAIT, Feed, Position
+from engine.gap import Gap
 from engine.inbox import InboxReader
 from engine.keyed import Clock, Mark
 from engine.load import load_text
@@ -76,12 +80,12 @@ async def append(case: Case, *numbers: int) -> None:
 
 
 def numbers(found: list[Any]) -> list[int]:
-    runs = [run for item in found if not isinstance(item, Mark) for run in item]
+    runs = [run for item in found if not isinstance(item, Mark) for run in item if run[0] != "#"]
     return [event.data["n"] for _, events in runs for event in events]
 
 
 def ids(found: list[Any]) -> list[bytes]:
-    return [event.id for runs in found for _, events in runs for event in events]
+    return [event.id for runs in found for source, events in runs if source != "#" for event in events]
 
 
 def marks(found: list[Any]) -> list[int]:
@@ -179,3 +183,80 @@ async def test_events_bring_their_own_time(case: Case) -> None:
     assert numbers(found) == [1]
     assert len(marks(found)) == 1
     assert case.asked.marks == 0
+
+
+async def test_a_gap_is_known_before_what_comes_after_it(case: Case) -> None:
+    now, moments = time.time_ns() // 1000, iter(range(1000))
+
+    def clock(jump: int) -> Callable[[int], ArrivalClock]:
+        return lambda last: ArrivalClock(last, lambda: now + jump + next(moments), lambda: next(moments))
+
+    async def append_at(jump: int) -> None:
+        async with writing(case.inbox, clock=clock(jump)) as writer:
+            await put(writer, arrivals(b'{"n":1}'))
+
+    await append_at(0)
+    feed = case.feed()
+    assert numbers(feed.next()) == [1]
+    assert case.clock.gaps == []
+    await append_at(60_000_000)
+    assert numbers(feed.next()) == [1]
+    assert [round((gap.end - gap.start) / 1e6) for gap in case.clock.gaps] == [60]
+    await append_at(120_000_000)
+    case.feed().next()
+    assert [round((gap.end - gap.start) / 1e6) for gap in case.clock.gaps] == [60, 60]
+
+
+async def test_a_mark_after_a_gap_brings_the_gap(case: Case) -> None:
+    feed = case.feed()
+    with contextlib.closing(sqlite3.connect(case.inbox)) as connection, connection:
+        connection.execute("insert into gap values (1000000, 5000000)")
+    case.clock.set("node", "0", 1000)
+    feed.mark(0, 6_000_000)
+    assert marks(feed.next()) == [6_000_000]
+    assert case.clock.gaps == [Gap(1_000_000, 5_000_000)]
+
+
+async def test_gaps_are_read_only_when_time_jumps(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+
+    def read(_reader: InboxReader, since: int) -> list[Gap]:
+        reads.append(since)
+        return []
+
+    monkeypatch.setattr(InboxReader, "gaps", read)
+    feed = case.feed()
+    for at in (2_000_000, 2_500_000, 3_400_000, 3_400_000, 4_400_001):
+        feed.mark(0, at)
+        feed.next()
+    assert len(reads) == 2
+
+
+async def test_when_the_systems_clock_fell_time_is_asked_for_by_the_inboxs(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, now = case.feed(), time.time_ns() // 1000
+    feed.wake(0, now)
+    monkeypatch.setattr("engine.feed._wall", lambda: now - 3_600_000_000)
+    case.clock.set("node", "0", now + 50_000)
+    feed.next()
+    assert case.asked.marks == 0
+    deadline = time.monotonic() + 5
+    while not case.asked.marks and time.monotonic() < deadline:
+        feed.wait()
+        feed.next()
+    assert case.asked.marks == 1
+
+
+async def test_lag_is_the_age_of_the_oldest_record_that_was_not_read(case: Case) -> None:
+    feed = case.feed()
+    assert feed.lag() == 0
+    began = time.time()
+    feed.wake(1, round((began - 60) * 1e6))
+    feed.wake(2, round((began - 5) * 1e6))
+    assert 60 <= feed.lag() < 90
+    await append(case, 1, 2)
+    assert numbers(feed.next()) == [1, 2]
+    assert feed.lag() == 0
+    feed.wake(3, round((time.time() - 7) * 1e6))
+    assert 7 <= feed.lag() < 30

@@ -1,5 +1,10 @@
 """The harness: what flow tests run on; it gives what a worker gives, on a clock of its own."""
 
+import re
+
+import pytest
+
+from engine.errors import FlowInvalid
 from engine.harness import Harness, Sent, block_of
 from engine.load import load_text
 from engine.testing import START, compare, differences, run_tests
@@ -82,3 +87,53 @@ def test_differences_look_at_the_named_fields_only() -> None:
     ]
     assert list(compare("z", [{}], [])) == ["z: 1 events; got 0"]
     assert list(differences({"x": 1, "y": True}, {"x": True, "y": True})) == [".x: 1; got True"]
+
+
+OUTAGE = """
+flow: f
+sources: {a: {mqtt: {topics: [t], time: t}}}
+operators:
+  kept: {from: a, window: {every: 10s, by: event, idle: 20s}}
+  cut:  {from: a, window: {every: 10s, by: event, idle: 20s, on_resume: advance}}
+sinks: {out: {from: [kept, cut, kept.late, cut.late], log: x}}
+tests:
+  - name: a gateway that is down takes what was sent when it is back, and its absence is not silence
+    send:
+      - {at: 1s, to: a, data: {t: 1700000001}}
+      - {at: 9s, to: a, data: {t: 1700000008}}
+      - {at: 1h5s, to: a, data: {t: 1700003605}}
+    restart: [2s, {at: 5s, down: 1h}]
+    expect:
+      kept: [{count: 2}]
+      cut: [{count: 1}]
+      kept.late: []
+      cut.late: [{t: 1700000008}]
+"""
+
+
+def test_a_flow_test_can_have_an_outage() -> None:
+    assert [outcome.differences for outcome in run_tests(load_text(OUTAGE).raise_findings())] == [[]]
+
+
+@pytest.mark.parametrize(
+    ("restart", "text"),
+    [
+        ("[2s, 2]", "tests.0.restart.1.at: a duration like 30s, 5m, 2h or 7d; got 2"),
+        ("[{at: 2s, dwn: 1h}]", "tests.0.restart.0.dwn: one of at, down; got 'dwn' (did you mean 'down'?)"),
+        ("[{down: 1h}]", "tests.0.restart.0.at: "),
+    ],
+)
+def test_a_restart_that_is_none_is_found(restart: str, text: str) -> None:
+    with pytest.raises(FlowInvalid, match=re.escape(text)):
+        load_text(OUTAGE.replace("[2s, {at: 5s, down: 1h}]", restart)).raise_findings()
+
+
+def test_the_clock_of_a_test_begins_where_it_says() -> None:
+    """So payloads with times of their own are neither late nor from the future."""
+    text = FLOW[: FLOW.index("tests:")] + (
+        'tests: [{name: t, start: "2026-03-01T08:00:00Z", expect: {raw: [{at: "2026-03-01T08:00:05Z"}], deadletters: []},'
+        ' send: [{at: 5s, to: b, data: {at: "2026-03-01T08:00:05Z"}}]}]'
+    )
+    assert [outcome.differences for outcome in run_tests(load_text(text).raise_findings())] == [[]]
+    early = text.replace('start: "2026-03-01T08:00:00Z", ', "")
+    assert [len(outcome.differences) for outcome in run_tests(load_text(early).raise_findings())] == [2]

@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.component import Arrival, Intake, Reply
-from engine.errors import Unavailable
+from engine.errors import KeyReused, Unavailable
 from engine.inbox import InboxWriter
-from engine.intake import FlowIntake, ReplyDesk
+from engine.intake import FlowIntake, RecentReplies, ReplyDesk
 from engine.mqtt_address import MqttAddress
 from engine.settings import MqttPlace
 from tests.engine.inbox_case import arrivals, writing
@@ -108,3 +108,76 @@ async def test_state_is_passed_on(tmp_path: Path) -> None:
     async with writing(tmp_path / "inbox.db") as writer:
         intake(writer, on_state=lambda *state: heard.append(state)).state("connected", "broker")
     assert heard == [("flow", "gate", "connected", "broker")]
+
+
+def keyed(payload: bytes, key: str) -> list[Arrival]:
+    return [Arrival(payload, "t", None, once=key, digest=payload)]
+
+
+async def test_any_number_may_wait_for_one_answer_and_ask_again(tmp_path: Path) -> None:
+    async with writing(tmp_path / "inbox.db") as writer:
+        desk = ReplyDesk(writer)
+        source = intake(writer, desk)
+        first, second = await asyncio.gather(*(source.append(keyed(b"a", "k"), expect_reply=True) for _ in range(2)))
+        assert first == second
+        waiting = [asyncio.create_task(source.reply(first[0], 5)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        assert desk.answer(first[0], 201, b"row")
+        assert [await task for task in waiting[1:]] == [Reply(201, b"row")] * 2
+        assert desk.answer(first[0], 500, b"sent again")
+        assert await source.append(keyed(b"a", "k"), expect_reply=True) == first
+        assert await source.reply(first[0], 0.01) == Reply(201, b"row")
+        with pytest.raises(KeyReused):
+            await source.append(keyed(b"b", "k"), expect_reply=True)
+
+
+async def test_an_answer_outlives_the_gateway(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+    async with writing(path) as writer:
+        desk = ReplyDesk(writer)
+        (event_id,) = await intake(writer, desk).append(keyed(b"a", "k"), expect_reply=True)
+        desk.answer(event_id, 201, b"row")
+        await desk.stored()
+    async with writing(path) as writer:
+        source = intake(writer, ReplyDesk(writer))
+        assert await source.append(keyed(b"a", "k"), expect_reply=True) == [event_id]
+        assert await source.reply(event_id, 0.01) == Reply(201, b"row")
+
+
+async def test_an_answer_that_comes_after_the_gateway_was_killed_is_kept_for_who_asks_again(tmp_path: Path) -> None:
+    """The worker gives the answer to a gateway in which nobody waits for it yet."""
+    path = tmp_path / "inbox.db"
+    async with writing(path) as writer:
+        (event_id,) = await intake(writer).append(keyed(b"a", "k"), expect_reply=True)
+        await intake(writer).append(arrivals(b"b"), expect_reply=True)
+    async with writing(path) as writer:
+        desk = ReplyDesk(writer)
+        assert not desk.answer(event_id, 201, b"row")
+        assert not desk.answer(writer.prefix + bytes([0] * 7 + [2]), 201, b"no key")
+        assert not desk.answer(b"of another stream", 201, b"")
+        await desk.stored()
+        source = intake(writer, desk)
+        await source.append(keyed(b"a", "k"), expect_reply=True)
+        assert await source.reply(event_id, 0.01) == Reply(201, b"row")
+
+
+async def test_an_early_answer_to_a_key_stays(tmp_path: Path) -> None:
+    async with writing(tmp_path / "inbox.db") as writer:
+        desk = ReplyDesk(writer)
+        source = intake(writer, desk)
+        task = asyncio.create_task(source.append(keyed(b"a", "k"), expect_reply=True))
+        await asyncio.sleep(0)
+        assert desk.answer(writer.prefix + bytes([0] * 7 + [1]), 201, b"early")
+        (event_id,) = await task
+        assert [await source.reply(event_id, 0.01) for _ in range(2)] == [Reply(201, b"early")] * 2
+
+
+def test_recent_answers_are_bounded_in_number_and_bytes() -> None:
+    recent = RecentReplies(3, 1_000)
+    assert [recent.put(bytes([number]), Reply(200, bytes(100))) for number in (1, 2, 3, 4, 4)] == [True] * 4 + [False]
+    assert [recent.get(bytes([number])) is not None for number in (1, 2, 3, 4)] == [False, True, True, True]
+    recent.put(b"big", Reply(200, bytes(850)))
+    assert [recent.get(key) is not None for key in (bytes([3]), bytes([4]), b"big")] == [False, True, True]
+    recent.put(b"too big", Reply(200, bytes(1_001)))
+    assert recent.get(b"too big") is None

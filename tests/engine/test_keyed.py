@@ -7,6 +7,7 @@ import pytest
 
 from engine.component import Emit, Stateful
 from engine.event import Event
+from engine.gap import Gap
 from engine.keyed import SHARDS, Clock, Gate, Mark, Shard, storable
 
 
@@ -131,6 +132,62 @@ def test_a_mark_goes_on_when_every_stage_sent_it_and_every_shard_saw_it() -> Non
     assert [one.on_items([Mark("a", 7)]) for one in shards] == [[]] * 16
     assert [one.on_items([Mark("b", 5)]) for one in shards] == [[]] * 15 + [[Mark("n", 5)]]
     assert [one.on_items([Mark("b", 9)]) for one in shards] == [[]] * 15 + [[Mark("n", 7)]]
+
+
+class Patient(Alarm):
+    """An alarm that does not count downtime."""
+
+    def on_gap(self, state: list[int], length: int) -> list[int]:
+        """Wait longer."""
+        if length == 13:
+            raise ValueError("an unlucky gap")
+        return [state[0] + length]
+
+
+def patient(clock: Clock) -> Shard:
+    return Shard("alarm", Patient(), frozenset(), "0", clock, Gate(("sources",)), lambda fault, event: fault)
+
+
+@pytest.mark.parametrize("last", [Mark("sources", 1_019), [event(1_019, "late")]])
+def test_a_gap_is_told_before_what_is_due_after_it_and_after_what_was_due_before(last: Any) -> None:
+    clock = Clock()
+    clock.learn([Gap(15, 1_015)])
+    one = patient(clock)
+    one.on_items([[event(4, "before"), event(9, "after")]])
+    assert fired(one.on_items([last])) == [("before", 14), ("after", 1_019)]
+
+
+def test_a_gap_moves_the_timer_and_who_does_not_mind_is_left_alone() -> None:
+    clock = Clock()
+    one, other = patient(clock), shard(Clock())
+    other.clock.learn([Gap(5, 1_000)])
+    for each in (one, other):
+        each.on_items([[event(0)]])
+    clock.learn([Gap(5, 1_000)])
+    assert [fired(each.on_items([Mark("sources", 1_004)])) for each in (one, other)] == [[], [("k", 10)]]
+    assert clock.next() == 1_005
+    assert fired(one.on_items([Mark("sources", 1_005)])) == [("k", 1_005)]
+
+
+def test_a_gap_is_crossed_once_whatever_is_read_again() -> None:
+    clock = Clock()
+    clock.learn([Gap(5, 1_000), Gap(2_000, 3_000)])
+    clock.learn([Gap(5, 1_000)])
+    one = patient(clock)
+    one.on_items([[event(0)], Mark("sources", 1_001)])
+    two = patient(clock)
+    two.restore(one.snapshot())
+    assert fired(two.on_items([Mark("sources", 1_500)])) == [("k", 1_005)]
+    assert len(clock.gaps) == 2
+
+
+def test_a_state_that_cannot_take_a_gap_is_forgotten_and_told() -> None:
+    clock = Clock()
+    clock.learn([Gap(5, 18)])
+    one = patient(clock)
+    one.on_items([[event(0)]])
+    assert letters(one.on_items([Mark("sources", 18)])) == ["ValueError: an unlucky gap"]
+    assert (one.states, clock.next()) == ({}, None)
 
 
 class Held(msgspec.Struct, array_like=True):

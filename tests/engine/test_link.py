@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from engine.errors import EnvironmentFault, EventFault
 from engine.frames import (
     URI,
+    Ack,
     Answer,
     AskMark,
     Batch,
@@ -322,4 +323,24 @@ async def test_batches_may_hold_both_kinds(path: Path) -> None:
         await raw.send(encode(Batch(7, [Answer(b"a", 200, b""), push(1)])))
         frames = [decode_downward(await raw.recv()) for _ in range(3)]
     assert [type(frame).__name__ for frame in frames] == ["Wake", "Wake", "Ack"]
-    assert gateway.heard == [("flow", push(1)), ("flow", Answer(b"a", 200, b""))]
+    assert sorted(gateway.heard, key=repr) == [("flow", Answer(b"a", 200, b"")), ("flow", push(1))]
+
+
+async def test_batches_are_acknowledged_in_order_while_later_ones_are_handled(path: Path) -> None:
+    gateway, work = Gateway(), list[asyncio.Future[None]]()
+
+    def on_push(flow: str, pushes: list[object]) -> asyncio.Future[None]:
+        work.append(asyncio.get_running_loop().create_future())
+        return work[-1]
+
+    gateway.on_push = on_push  # type: ignore[assignment,method-assign]
+    async with serving(path, gateway), unix_connect(str(path), URI, proxy=None) as raw:
+        for frame in (HELLO, Batch(1, [push(1)]), Batch(2, [push(2)])):
+            await raw.send(encode(frame))
+        await until(lambda: len(work) == 2)
+        work[1].set_result(None)
+        await raw.send(encode(AskMark()))
+        frames = [type(decode_downward(await raw.recv())).__name__ for _ in range(3)]
+        assert frames == ["Wake", "Wake", "Mark"]
+        work[0].set_result(None)
+        assert decode_downward(await raw.recv()) == Ack(2)

@@ -29,6 +29,16 @@ class Peer:
             if packet != b"\xc0\x00":
                 return packet
 
+    async def pinged(self) -> None:
+        """Wait for the next packet, which is a PINGREQ."""
+        assert await asyncio.wait_for(self._reader.readexactly(2), BOUND) == b"\xc0\x00"
+
+    async def begin(self, connack: bytes, packet: bytes) -> None:
+        """Let the client in, and send a packet when its first PINGREQ has come."""
+        await self.greet(connack)
+        await self.pinged()
+        self.send(packet)
+
     async def greet(self, connack: bytes) -> None:
         assert (await self.receive())[0] == 0x10
         self.send(connack)
@@ -201,6 +211,78 @@ async def test_an_acknowledgement_of_an_older_connection_is_not_sent() -> None:
         async with running(session):
             await asyncio.wait_for(done, BOUND)
     assert [(message.packet_id, message.dup) for message in got] == [(7, False), (7, True), (8, False)]
+
+
+async def test_an_acknowledgement_is_confirmed_by_the_answer_to_a_later_ping() -> None:
+    confirmed: list[str] = []
+    life = iter(["first", "second"])
+
+    async def first(peer: Peer) -> None:
+        await peer.begin(CONNACK_NEW, b"\x32\x05\x00\x01t\x00\x07")
+        assert await peer.receive() == b"\x40\x02\x00\x07"
+        peer.send(b"\xd0\x00")  # to the PINGREQ that came before the PUBACK: it tells nothing
+        await peer.pinged()
+        assert confirmed == []
+        peer.cut()
+
+    async def second(peer: Peer) -> None:
+        await peer.begin(CONNACK_PRESENT, b"\x3a\x05\x00\x01t\x00\x07")
+        assert await peer.receive() == b"\x40\x02\x00\x07"
+        await peer.pinged()
+        peer.send(b"\xd0\x00" * 2)
+        await asyncio.wait_for(told.wait(), BOUND)
+
+    told = asyncio.Event()
+
+    def take(batch: list[Message]) -> None:
+        which = next(life)
+
+        def note() -> None:
+            confirmed.append(which)
+            told.set()
+
+        session.acknowledge(batch, note)
+
+    async with scripted(first, second) as (address, done):
+        session = MqttSession(address, "me", version=4, on_messages=take)
+        async with running(session):
+            await asyncio.wait_for(done, BOUND)
+    assert confirmed == ["second"]
+
+
+async def test_what_was_not_acknowledged_over_this_connection_is_never_confirmed() -> None:
+    got: list[Message] = []
+    confirmed: list[str] = []
+
+    async def first(peer: Peer) -> None:
+        await peer.begin(CONNACK_NEW, b"\x32\x05\x00\x01t\x00\x07")
+        await arrived.wait()
+        peer.cut()
+
+    async def second(peer: Peer) -> None:
+        arrived.clear()
+        await peer.begin(CONNACK_PRESENT, b"\x3a\x05\x00\x01t\x00\x07")
+        await arrived.wait()
+        session.acknowledge(got[:1], lambda: confirmed.append("of the first"))
+        session.acknowledge(got[1:], lambda: confirmed.append("of the second"))
+        assert await peer.receive() == b"\x40\x02\x00\x07"
+        await peer.pinged()
+        peer.send(b"\xd0\x00" * 2)
+        peer.send(b"\x32\x05\x00\x01t\x00\x08")
+        arrived.clear()
+        await arrived.wait()
+
+    arrived = asyncio.Event()
+
+    def take(batch: list[Message]) -> None:
+        got.extend(batch)
+        arrived.set()
+
+    async with scripted(first, second) as (address, done):
+        session = MqttSession(address, "me", version=4, on_messages=take)
+        async with running(session):
+            await asyncio.wait_for(done, BOUND)
+    assert confirmed == ["of the second"]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine import lane as module
@@ -13,55 +15,13 @@ from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, EventFault, Unavailable
 from engine.event import Event
 from engine.frames import Push
-from engine.outlet import Opener, Outlet
-from engine.outputs import DEAD
-
-
-class Sink:
-    """Remembers what is written; `before` is awaited first and may raise."""
-
-    def __init__(self, before: Callable[[list[Any]], Awaitable[None]] | None = None) -> None:
-        self.written: list[Any] = []
-        self.closed = False
-        self._before = before
-
-    async def open(self, outside: object) -> "Sink":
-        return self
-
-    async def write(self, events: list[Any]) -> None:
-        if self._before:
-            await self._before(events)
-        self.written += events
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-class Loop:
-    """An event loop on a thread of its own, as a worker has it."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.outlets: list[Outlet] = []
-
-    def outlet(self, *answering: str, **sinks: Sink) -> Outlet:
-        openers: dict[str, Opener] = {name: sink.open for name, sink in sinks.items()}
-        made = Outlet(openers | {DEAD: Sink().open}, self._drop, frozenset(answering))
-        self.outlets.append(made)
-        made.start(self.loop, None)
-        return made
-
-    def _drop(self, letter: DeadLetter) -> None:
-        self.outlets[-1].put_letters([letter])
-
-    def close(self) -> None:
-        for outlet in self.outlets:
-            asyncio.run_coroutine_threadsafe(outlet.close(), self.loop).result(5)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
-        self.loop.close()
+from engine.ledger import AT, Book
+from engine.load import load_text
+from engine.outlet import Outlet
+from engine.outputs import COUNTS, DEAD
+from engine.spill import Spill
+from tests.engine.lane_case import Loop, Sink, event, events
+from tests.process import wait_until
 
 
 @pytest.fixture
@@ -76,14 +36,6 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACK_OFF", (0.001, 0.01))
 
 
-def event(number: int) -> Event:
-    return Event(number.to_bytes(16, "big"), 0, "", "in", "", {"n": number})
-
-
-def events(*numbers: int) -> list[Event]:
-    return [event(number) for number in numbers]
-
-
 def flush_with(outlet: Outlet, number: int) -> None:
     outlet.put([("out", events(number))])
     outlet.flush()
@@ -95,7 +47,7 @@ def test_flush_waits_until_all_is_written(io: Loop) -> None:
     for number in range(5):
         outlet.put([("out", events(number))])
     outlet.flush()
-    assert [item.data["n"] for item in sink.written] == [0, 1, 2, 3, 4]
+    assert sink.numbers == [0, 1, 2, 3, 4]
     assert outlet.lanes["out"].state.written == 5
 
 
@@ -104,7 +56,7 @@ def test_closing_closes_the_sinks(io: Loop) -> None:
     outlet = io.outlet(out=sink)
     outlet.put([("out", events(1))])
     outlet.flush()
-    asyncio.run_coroutine_threadsafe(outlet.close(), io.loop).result(5)
+    io.end(outlet)
     assert sink.closed
 
 
@@ -129,12 +81,10 @@ def test_a_bad_event_costs_itself_only(io: Loop) -> None:
             raise EventFault("seven")
 
     sink, dead = Sink(picky), Sink()
-    outlet = Outlet({"out": sink.open, DEAD: dead.open}, io._drop)
-    io.outlets.append(outlet)
-    outlet.start(io.loop, None)
+    outlet = io.outlet(dead=dead, out=sink)
     outlet.put([("out", events(*range(10)))])
     outlet.flush()
-    assert [item.data["n"] for item in sink.written] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert sink.numbers == [0, 1, 2, 3, 4, 5, 6, 8, 9]
     assert [(letter.node, letter.event.data["n"], letter.reason) for letter in dead.written] == [
         ("out", 7, "EventFault: seven")
     ]
@@ -144,9 +94,7 @@ def test_dead_letters_that_cannot_be_stored_fail_the_flow_instead_of_breeding(io
     async def broken(_: list[Any]) -> None:
         raise EnvironmentFault("dead letters: the file is no database")
 
-    outlet = Outlet({DEAD: Sink(broken).open}, io._drop)
-    io.outlets.append(outlet)
-    outlet.start(io.loop, None)
+    outlet = io.outlet(dead=Sink(broken))
     outlet.put_letters([DeadLetter("node", event(1), "why", {})])
     with pytest.raises(EnvironmentFault, match="the file is no database"):
         outlet.flush()
@@ -259,3 +207,67 @@ def test_a_lane_can_be_put_to_as_soon_as_it_is_started(io: Loop) -> None:
         outlet = io.outlet(out=Sink())
         outlet.put([("out", events(1))])
         outlet.flush()
+
+
+FLOW = "flow: f\nsources: {a: {mqtt: {topics: [t]}}}\nsinks: {z: {from: a, log: x}}"
+
+
+def test_counts_survive_as_part_of_the_snapshot(io: Loop) -> None:
+    def counting() -> Outlet:
+        outlet = io.outlet(z=Sink())
+        outlet.book = Book(load_text(FLOW).raise_findings())
+        outlet.book.begin(0)
+        return outlet
+
+    outlet = counting()
+    outlet.put([(COUNTS, [(AT, (0, 3)), ("in a", 3), ("a", 2)]), ("z", events(1, 2)), (DEAD, [letter("a")])])
+    outlet.flush()
+    snapshot = outlet.snapshot()
+    other = counting()
+    other.restore(snapshot)
+    other.put([(COUNTS, [(AT, (3, 4)), ("in a", 1), ("a", 1)]), ("z", events(3))])
+    other.put_letters([letter("z")])
+    other.flush()
+    other.snapshot()
+    found = other.book.ledger(5)
+    assert found is not None
+    assert (found.received, found.stored, found.dead, found.in_flight, found.where) == (5, 2, 2, 1, {})
+
+
+def test_what_waits_on_the_disk_is_in_flight_until_it_is_written(io: Loop, tmp_path: Path) -> None:
+    back = threading.Event()
+
+    async def away(batch: list[Any]) -> None:
+        if not back.is_set():
+            raise Unavailable("gone fishing")
+        if batch[0].data["n"] == 1:
+            raise EventFault("one")
+
+    outlet = io.outlet(spills={"z": Spill(tmp_path / "z.db", keep_free=0)}, z=Sink(away))
+    outlet.book = Book(load_text(FLOW).raise_findings())
+    outlet.book.begin(0)
+    outlet.put([(COUNTS, [(AT, (0, 3)), ("in a", 3), ("a", 3)]), ("z", events(1, 2, 3))])
+    assert terms(outlet) == {"received": 3, "in_flight": 3}
+    back.set()
+    wait_until(lambda: outlet.lanes["z"].state.spilled == 0, "the spill is written", within=10)
+    assert terms(outlet) == {"received": 3, "stored": 2, "dead": 1}
+
+
+def terms(outlet: Outlet) -> dict[str, int]:
+    """Return the terms that are not 0, at the end of an epoch."""
+    outlet.flush()
+    outlet.snapshot()
+    found = outlet.book.ledger(3)
+    assert found is not None
+    return {name: number for name, number in found.terms().items() if number}
+
+
+def test_a_snapshot_of_the_first_version_holds_kept_values_only(io: Loop) -> None:
+    outlet = io.outlet()
+    outlet.restore(msgspec.msgpack.encode([Push("board", "stats", bytes(16), b"1", keep=True)]))
+    assert [push.body for push in outlet.kept()] == [b"1"]
+    assert outlet.book.ledger(7) is None
+
+
+def letter(node: str) -> DeadLetter:
+    return DeadLetter(node, event(0), "why", {})

@@ -1,10 +1,11 @@
 """One supervised process: started again with a pause, parked with its last words, and always ended."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -33,6 +34,26 @@ class Watched:
         self.states: list[str] = []
         command = [sys.executable, "-c", code]
         self.process = Process("a flow", command, lambda process: self.states.append(process.state))
+
+
+class Working(Watched):
+    """One that works, gets to the next of some offsets, and ends; `often` is set when it has done that twelve times."""
+
+    def __init__(self, offsets: Iterable[int]) -> None:
+        super().__init__("import sys; sys.exit('an event that nobody survives')")
+        self._offsets, self.often = iter(offsets), asyncio.Event()
+        self.process = Process("a flow", self.process.command, self._told)
+
+    def _told(self, process: Process) -> None:
+        self.states.append(process.state)
+        if process.state == "restarting":
+            asyncio.get_running_loop().call_soon(self._work)
+
+    def _work(self) -> None:
+        self.process.ready(True)
+        self.process.progressed(next(self._offsets))
+        if self.process.restarts >= 2 * supervisor.CRASHES:
+            self.often.set()
 
 
 async def run(code: str) -> Process:
@@ -66,9 +87,43 @@ async def test_it_is_parked_after_six_crashes_with_its_last_words(capfd: pytest.
     assert capfd.readouterr().err.count("a flow: millstream: the model is missing") == 6
 
 
+async def test_what_gets_further_each_time_is_never_parked() -> None:
+    working = Working(itertools.count(1))
+    task = asyncio.create_task(working.process.run())
+    await asyncio.wait_for(working.often.wait(), 30)
+    assert "parked" not in working.states
+    await cancelled(task)
+
+
+async def test_what_gets_as_far_as_before_each_time_is_parked() -> None:
+    working = Working(itertools.repeat(7))
+    await asyncio.wait_for(working.process.run(), 30)
+    assert (working.process.state, working.process.restarts) == ("parked", supervisor.CRASHES + 1)
+
+
 async def test_what_only_a_person_can_mend_parks_it_at_once() -> None:
     process = await run("import sys; print('no disk', file=sys.stderr); sys.exit(3)")
     assert (process.state, process.restarts, process.last_error) == ("parked", 1, "no disk")
+
+
+async def test_a_full_disk_never_parks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_WAIT", 1e6)
+    monkeypatch.setattr(supervisor, "NO_ROOM_WAIT", 0.01)
+    watched = Watched("import sys; print('the disk is full', file=sys.stderr); sys.exit(75)")
+    task = asyncio.create_task(watched.process.run())
+    await asyncio.to_thread(wait_until, lambda: watched.process.restarts > 12, "it is tried again and again", 60)
+    assert watched.process.last_error == "the disk is full"
+    await cancelled(task)
+    assert set(watched.states) <= {"starting", "restarting", "stopping", "stopped"}
+
+
+async def test_who_kills_it_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(READY + "time.sleep(60)")
+    task = await started(watched, capfd)
+    watched.process.kill("stopped answering")
+    await asyncio.to_thread(wait_until, lambda: watched.process.restarts == 1, "it has ended")
+    assert watched.process.last_error == "stopped answering"
+    await cancelled(task)
 
 
 async def test_words_of_another_matter_do_not_explain_a_kill() -> None:

@@ -55,9 +55,9 @@ def test_counts_of_each_node(flow: Flow) -> None:
     assert node_counts(flow, out, outlet, {"checked": 1}) == {
         "in": {"in": 9, "out": 9, "dead": 0},
         "checked": {"in": 9, "out": 6, "dead": 1},
-        "rows": {"in": 6, "out": 5, "dead": 0, "retries": 2, "away": 1},
-        "states": {"in": 6, "out": 0, "dead": 0, "retries": 0, "away": 0},
-        "bad": {"in": 3, "out": 0, "dead": 0, "retries": 0, "away": 0},
+        "rows": {"in": 6, "out": 5, "dead": 0, "retries": 2, "away": 1, "spilled": 0},
+        "states": {"in": 6, "out": 0, "dead": 0, "retries": 0, "away": 0, "spilled": 0},
+        "bad": {"in": 3, "out": 0, "dead": 0, "retries": 0, "away": 0, "spilled": 0},
     }
 
 

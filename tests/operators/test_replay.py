@@ -15,7 +15,21 @@ from engine.harness import Harness, Sent, block_of
 from engine.load import load_text
 from engine.registry import components
 from tests.engine.bytewax_case import Batch, run_bytewax
-from tests.operators.replay import LATER, Cut, cuts, flow_of, one_by_one, replayed, result, shown, streams
+from tests.operators.replay import (
+    LATER,
+    Cut,
+    Traffic,
+    by_id,
+    cuts,
+    flow_of,
+    kills,
+    one_by_one,
+    replayed,
+    result,
+    shown,
+    streams,
+    traffic,
+)  # fmt: skip
 
 TIMED = "{mqtt: {topics: [t], time: t}}"
 SHAPES: dict[str, tuple[str, Any, str, str]] = {
@@ -52,6 +66,12 @@ SHAPES: dict[str, tuple[str, Any, str, str]] = {
         "k",
         TIMED,
     ),
+    "window that counts downtime": (
+        "window",
+        {"every": "10s", "by": "event", "idle": "20s", "on_resume": "advance"},
+        "k",
+        TIMED,
+    ),
     "dedupe": ("dedupe", {"by": "n", "within": "5s", "most": 3}, "k", TIMED),
     "dedupe whole": ("dedupe", {"within": "20s"}, "device", TIMED),
     "throttle first": ("throttle", {"every": "3s"}, "k", TIMED),
@@ -70,6 +90,25 @@ def test_every_operator_with_memory_has_a_property_test() -> None:
 @given(messages=streams(), cuts=cuts)
 def test_batches_marks_and_restarts_make_no_difference(name: str, messages: list[Sent], cuts: list[Cut]) -> None:
     assert replayed(FLOWS[name], messages, cuts) == one_by_one(FLOWS[name], messages)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@settings(max_examples=80)
+@given(traffic=traffic(), cuts=cuts)
+def test_nor_do_they_where_the_gateway_was_down(name: str, traffic: Traffic, cuts: list[Cut]) -> None:
+    expected = one_by_one(FLOWS[name], traffic.messages, traffic.gaps)
+    assert replayed(FLOWS[name], traffic.messages, cuts, traffic.gaps) == expected
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@settings(max_examples=80)
+@given(traffic=traffic(), kills=kills)
+def test_a_kill_at_any_point_gives_the_same_events_from_any_snapshot(
+    name: str, traffic: Traffic, kills: list[Cut]
+) -> None:
+    """What is read again after a kill comes out again, with the same ids; and nothing else does."""
+    expected = one_by_one(FLOWS[name], traffic.messages, traffic.gaps)
+    assert by_id(replayed(FLOWS[name], traffic.messages, kills, traffic.gaps)) == by_id(expected)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -92,6 +92,31 @@ def test_windows_stay_open_over_a_restart() -> None:
     assert rows(harness, "count") == [(2,)]
 
 
+@pytest.mark.parametrize(("on_resume", "counts"), [("rebase", [2]), ("advance", [1])])
+def test_by_event_time_downtime_is_silence_only_where_one_wants_it(on_resume: str, counts: list[int]) -> None:
+    options = {"every": "10s", "by": "event", "idle": "20s", "on_resume": on_resume}
+    harness = Harness(flow_of("window", options, source=TIMED))
+    harness.send([timed(1, 1)])
+    harness.tick(START + 4 * SECOND)
+    harness.restart()
+    harness.down(START + 4 * SECOND, START + 3604 * SECOND)
+    harness.send([timed(3605, 8)])
+    assert rows(harness, "count") == [(count,) for count in counts if on_resume == "advance"]
+    assert len(harness.out["late"]) == 2 - counts[0]
+    harness.tick(START + 3700 * SECOND)
+    assert rows(harness, "count") == [(count,) for count in counts]
+
+
+def test_the_silence_of_a_key_goes_on_after_downtime_where_it_stood() -> None:
+    harness = Harness(flow_of("window", {"every": "10s", "by": "event", "idle": "20s"}, source=TIMED))
+    harness.send([timed(1, 9)])
+    harness.down(START + 5 * SECOND, START + 605 * SECOND)
+    harness.tick(START + 621 * SECOND)
+    assert rows(harness, "count") == []
+    harness.tick(START + 622 * SECOND)
+    assert rows(harness, "count") == [(1,)]
+
+
 @pytest.mark.parametrize(
     ("spec", "values", "expected"),
     [

@@ -16,17 +16,27 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from engine.dead_letters import DeadLetterStore, Letter
+from engine.component import Intake
+from engine.dead_letters import DeadLetterStore
 from engine.flow import Flow
+from engine.inbox import InboxWriter
+from engine.intake import FlowIntake, ReplyDesk
+from engine.ledger import TERMS
+from engine.letter import Letter
 from engine.load import load_text
 from engine.refusal import Refusal
 from tests.web.channel_server import SECRET
+from tests.web.gateway_site import NO_BROKER
 from web import accounts
 from web.accounts import add_account, create_tables
+from web.api import api_routes
 from web.channel_wire import Wire
 from web.console import console_routes
+from web.console_letters import letter_page_routes
+from web.dead_letter_api import dead_letter_endpoints
 from web.errors import Shield, answer_error
 from web.guard import Guard
+from web.letter_desk import LetterDesk
 from web.login import Logins
 from web.services import FlowState
 
@@ -83,7 +93,7 @@ class SampleBoard:
         self.stores = {flow.name: DeadLetterStore(folder / f"{flow.name}.db") for flow in flows}
         self.states = {
             "line": FlowState(
-                state="running", since=time.time() - 93_784, pid=4711, rss=84_000_000, restarts=1, lag=12
+                state="running", since=time.time() - 93_784, pid=4711, rss=84_000_000, restarts=1, backlog=12
             ),
             "office": FlowState(
                 state="parked", since=time.time() - 754, restarts=6, rss=0,
@@ -91,7 +101,12 @@ class SampleBoard:
             ),
         }  # fmt: skip
         self.asked = 0
+        self.inboxes = {flow.name: InboxWriter(folder / f"{flow.name}-inbox.db", flow.name) for flow in flows}
         line = self.states["line"]
+        line.ledger = dict.fromkeys(TERMS, 0) | {
+            "received": 48_210, "branched": 96_420, "made": 1_204, "stored": 97_303, "state": 47_800, "filtered": 713,
+            "dead": 3, "in_flight": 15,
+        }  # fmt: skip
         line.sources = {"gate": ("connected", "127.0.0.1:1883"), "station": ("connecting", "127.0.0.1:1883")}
         line.nodes = {name: {"in": 1000, "out": 1000, "dead": 0} for name in self.definitions["line"].nodes}
         line.nodes["verdict"] = {"in": 48_210, "out": 48_090, "dead": 3}
@@ -110,11 +125,15 @@ class SampleBoard:
 
     def flows(self) -> dict[str, FlowState]:
         for name, state in self.states.items():
-            state.dead = self.stores[name].count()
+            state.dead = self.stores[name].counts().get("new", 0)
         return self.states
 
     def rates(self, flow: str) -> dict[str, dict[str, float]]:
         return {}
+
+    def intake(self, flow: str, source: str) -> Intake:
+        inbox = self.inboxes[flow]
+        return FlowIntake(inbox, ReplyDesk(inbox), flow, source, NO_BROKER)
 
     def letters(self, flow: str) -> DeadLetterStore:
         self.asked += 1
@@ -144,19 +163,28 @@ async def serve_console(folder: Path, port: int = 0) -> AsyncIterator[ConsoleSit
     board, guard, logins = SampleBoard(folder), Guard(engine, SECRET), Logins(engine, accounts.HASHER)
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent.parent.parent / "web" / "static"))
     app = Starlette(
-        routes=[*console_routes(board, guard, logins), static],
+        routes=[
+            *console_routes(board, guard, logins),
+            *letter_page_routes(board, guard),
+            *api_routes(dead_letter_endpoints(LetterDesk(board)), guard),
+            static,
+        ],
         middleware=[Middleware(Shield)],
         exception_handlers={Refusal: answer_error},
     )
     with socket.create_server(("127.0.0.1", port)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, ws=Wire, log_level="error", lifespan="off"))
         task = asyncio.create_task(server.serve(sockets=[listening]))
+        for inbox in board.inboxes.values():
+            inbox.open()
         try:
             yield ConsoleSite(board, guard, listening.getsockname()[1])
         finally:
             server.should_exit = server.force_exit = True
             await task
             logins.close()
+            for inbox in board.inboxes.values():
+                inbox.close()
             for store in board.stores.values():
                 store.close()
             await engine.dispose()

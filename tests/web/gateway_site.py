@@ -114,9 +114,9 @@ class SiteServices:
         self.database = database
         self.secret = SECRET
         self.media = MediaStore(folder / "media")
-        self.desk = ReplyDesk()
         self.inbox = InboxWriter(folder / "inbox.db", "line")
         self.inbox.open()
+        self.desk = ReplyDesk(self.inbox)
         self.kept_values: dict[tuple[str, str, str], bytes] = {}
         self.states = {"line": FlowState(state="running")}
         self.reader = InboxReader(folder / "inbox.db")

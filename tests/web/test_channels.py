@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from engine.channels import ChannelSpec
 from tests.web.channel_server import Pushes
-from web.channel import KEPT, SEEN
+from web.channel import KEPT
 from web.channel_backlog import Backlog
+from web.channel_log_file import SEEN
 from web.channel_message import Message, Snapshot
 from web.channel_websocket import room_in
 from web.channels import ChannelHub
@@ -239,6 +240,22 @@ async def test_a_query_snapshot_neither_loses_nor_doubles() -> None:
     ]
 
 
+async def test_recent_events_that_are_not_of_the_rows_do_not_come_again() -> None:
+    """A query answers rows of `message`; the last seconds of `stats` and of another sink's `notice` are no part of it."""
+    state: dict[str, frozenset[bytes]] = {}
+
+    async def rows(name: str, parameters: Mapping[str, str], account: Any) -> Snapshot:
+        return Snapshot(b"[1]", state["ids"])
+
+    hub = a_hub(query=rows, on_connect={"history": {"query": "rows"}})
+    push = Pushes(hub)
+    state["ids"] = frozenset({push("message", 1).id})
+    push("stats", 2, keep=True)
+    push("notice", 3)
+    push("message", 4)
+    assert (await joined(hub)).events() == [("history", [1]), ("message", 4)]
+
+
 async def test_a_query_that_fails_is_told_and_live_events_go_on() -> None:
     async def broken(name: str, parameters: Mapping[str, str], account: Any) -> Snapshot:
         raise OSError("the database is away")
@@ -256,14 +273,38 @@ async def test_a_new_version_keeps_the_channels_that_stay() -> None:
     client = await joined(hub)
     Pushes(hub)("stats", 1, keep=True)
     same = ChannelSpec.parse("dashboard", {"path": "/ws/dashboard"})
-    hub.update({"dashboard": same, "chat": ChannelSpec.parse("chat", {"path": "/ws/chat/{room}"})})
+    hub.replace({"dashboard": same, "chat": ChannelSpec.parse("chat", {"path": "/ws/chat/{room}"})})
     assert hub.channels["dashboard"] is old
-    assert hub.report()["dashboard"]["clients"] == 1
-    hub.update({"dashboard": ChannelSpec.parse("dashboard", {"path": "/ws/dashboard", "history": 5})})
-    assert client.closed == (1012, "the channel has changed")
-    assert hub.kept("dashboard", "stats") == b"1"
-    assert hub.channels["dashboard"].run != "r"
+    hub.replace(
+        {"dashboard": ChannelSpec.parse("dashboard", {"path": "/ws/dashboard", "history": 5, "sends": "admin"})}
+    )
+    assert (hub.report()["dashboard"]["clients"], client.closed) == (1, None)
+    assert hub.channels["dashboard"].spec.history == 5
     assert list(hub.channels) == ["dashboard"]
+
+
+async def test_clients_come_again_by_other_doors_and_miss_nothing() -> None:
+    hub = a_hub()
+    client, push = await joined(hub), Pushes(hub)
+    push("stats", 1, keep=True)
+    hub.replace({"dashboard": ChannelSpec.parse("dashboard", {"path": "/ws/line"})})
+    assert client.closed == (1012, "the channel has changed")
+    push("defect", 2)
+    assert hub.report()["dashboard"]["clients"] == 0
+    assert [message.id for message in (await joined(hub, after="r-1")).got] == ["r-2"]
+    assert hub.kept("dashboard", "stats") == b"1"
+
+
+async def test_a_channel_that_a_failed_deploy_removed_goes_on() -> None:
+    hub = a_hub()
+    client, push, specs = await joined(hub), Pushes(hub), {"dashboard": hub.channels["dashboard"].spec}
+    push("defect", 1)
+    hub.replace({})
+    assert client.closed == (4404, "channel removed")
+    push("defect", 2)
+    hub.replace(specs)
+    push("defect", 3)
+    assert [message.body for message in (await joined(hub, after="r-0")).got] == [b"1", b"3"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["stats", "level", ""]), st.integers(0, 300)), max_size=60))

@@ -175,7 +175,9 @@ async def test_in_a_browser(site: ConsoleSite, node: Node) -> None:
     """Log in, see the flows live, open a flow, a node, close it, look on a phone, log out."""
     running = asyncio.create_task(asyncio.to_thread(node.run, "console.mjs", site.url))
     await until(lambda: site.looked or running.done(), "the browser looks at the flow")
-    site.board.states["line"].rates = dict.fromkeys(site.board.states["line"].rates, 7.0)
+    line = site.board.states["line"]
+    line.ledger, line.unbalanced = line.ledger | {"stored": 97_301, "remainder": 2}, {"results": 2}
+    line.rates = dict.fromkeys(line.rates, 7.0)
     seen = json.loads(await running)
     assert seen.pop("errors") == []
     assert seen == {
@@ -184,6 +186,8 @@ async def test_in_a_browser(site: ConsoleSite, node: Node) -> None:
         "sum": "1 of 2",
         "trouble": "RuntimeError: node 'message': <script>alert(1)</script>\n  at engine/worker.py",
         "rate of verdict": "7.0",
+        "alarm": ["The ledger does not balance: 2 lost at 'results'", "unbalanced"],
+        "stored": "97,301",
         "busy wires": True,
         "node": "verdict",
         "options": True,

@@ -170,3 +170,53 @@ async def test_many_at_once_are_all_kept(site: Site) -> None:
     assert {answer.status_code for answer in answers} == {202}
     kept = {(event["n"], event["i"]) for event in (msgspec.json.decode(p) for _, p, _ in site.services.events())}
     assert kept == {(n, i) for n in range(50) for i in range(10)}
+
+
+def counted(site: Site) -> int:
+    return len(site.services.events())
+
+
+async def test_a_request_that_is_sent_again_is_stored_once_and_answered_alike(site: Site) -> None:
+    for body in (b'{"a": 1}', b'[{"a": 1}, {"a": 2}, {"a": 1}]'):
+        before, key = counted(site), {"Idempotency-Key": str(len(body))}
+        answers = [await site.post("/readings", content=body, headers=key) for _ in range(3)]
+        answers += await asyncio.gather(*(site.post("/readings", content=body, headers=key) for _ in range(5)))
+        assert {(answer.status_code, answer.content) for answer in answers} == {(202, answers[0].content)}
+        assert counted(site) - before == answers[0].json()["accepted"]
+
+
+async def test_a_key_is_of_its_account_and_path(site: Site) -> None:
+    for who, path in (("employee", "/readings"), ("admin", "/readings"), ("employee", "/open"), (None, "/open")):
+        method = "PUT" if path == "/open" else "POST"
+        for _ in range(2):
+            await site.ask(method, path, who, json={"a": 1}, headers={"Idempotency-Key": "k"})
+    assert counted(site) == 4
+
+
+@pytest.mark.parametrize("body", [b'{"a": 2}', b'[{"a": 1}, {"b": 1}]', b'[{"a": 1}]'])
+async def test_a_key_with_another_body_is_refused(site: Site, body: bytes) -> None:
+    key = {"Idempotency-Key": "k1"}
+    await site.post("/readings", content=b'{"a": 1}', headers=key)
+    error(await site.post("/readings", content=body, headers=key), 422, "idempotency_key_reused")
+    assert counted(site) == 1
+
+
+async def test_the_flows_answer_is_had_again(site: Site) -> None:
+    async def send() -> httpx2.Response:
+        return await site.post("/sensor/7/result", json={"device": "LED"}, headers={"Idempotency-Key": "k"})
+
+    first, second, _ = await asyncio.gather(send(), send(), answer_next(site, 201, b'{"id":1}'))
+    third = await send()
+    assert {(answer.status_code, answer.content) for answer in (first, second, third)} == {(201, b'{"id":1}')}
+    assert counted(site) == 1
+
+
+async def test_an_answer_that_came_too_late_is_had_by_asking_again(site: Site) -> None:
+    async def send() -> httpx2.Response:
+        return await site.post("/sensor/7/result", json={"device": "LED"}, headers={"Idempotency-Key": "k"})
+
+    first, second = error(await send(), 504, "timeout"), error(await send(), 504, "timeout")
+    assert first["id"] == second["id"]
+    await answer_next(site, 201, b'{"id":1}')
+    assert (await send()).content == b'{"id":1}'
+    assert counted(site) == 1

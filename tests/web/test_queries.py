@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.web.gateway_site import Site, error
+from engine.load import load_text
+from tests.web.gateway_site import FLOW, Site, error
 from web.answer_cache import AnswerCache
 from web.answers import Answer
 
@@ -48,6 +49,20 @@ async def test_rows_come_newest_first_typed_and_without_the_event(any_site: Site
         "id": 10, "car_id": 2, "device": "WHEEL", "result": "DEFECT", "good": False, "extra": {"n": [9]},
         "created_at": "2025-03-01T08:09:00Z",
     }  # fmt: skip
+
+
+async def test_a_channel_is_told_which_events_the_rows_come_from(any_site: Site) -> None:
+    await fill(any_site, 4)
+    routes, ids = any_site.app.flow_routes, [n.to_bytes(16, "big") for n in range(4)]
+    answer = await routes.ask("line", "sensor_results", {"device": "LED"})
+    assert answer.events == frozenset(ids[1:3])
+    assert b"_event" not in answer.body
+    assert (await routes.ask("line", "by_device", {})).events is None
+    sql = "select device, _event from sensor_result where id = :id"
+    of_car = load_text(FLOW.replace("select * from car where id = :id", sql)).raise_findings()
+    routes.replace([of_car])
+    answer = await routes.ask("line", "one_car", {"id": "1"})
+    assert (answer.body, answer.events) == (b'{"device":"WHEEL"}', frozenset(ids[:1]))
 
 
 async def test_pages_reach_the_last_row_each_once(any_site: Site) -> None:
@@ -285,5 +300,5 @@ async def test_a_fault_of_ours_shows_an_id_and_nothing_else(site: Site) -> None:
 
 async def test_a_channel_asks_a_query_by_name(site: Site) -> None:
     await fill(site, 3)
-    body = await site.app.flow_routes.ask("line", "of_car", {"car_id": "2"})
-    assert [row["car_id"] for row in httpx2.Response(200, content=body).json()] == [2]
+    answer = await site.app.flow_routes.ask("line", "of_car", {"car_id": "2"})
+    assert [row["car_id"] for row in httpx2.Response(200, content=answer.body).json()] == [2]

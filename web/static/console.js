@@ -16,6 +16,9 @@ export const format = {
     if (value > 0 && value < 10) return value >= 0.05 ? value.toFixed(1) : "0";
     return format.count(value);
   },
+  whole(value) {
+    return value.toLocaleString("en");
+  },
   size(value) {
     for (const unit of ["B", "kB", "MB"]) {
       if (value < 1000) return value.toFixed(0) + " " + unit;
@@ -57,12 +60,20 @@ function spark(card, rate) {
   card.querySelector(".spark .area").setAttribute("d", `M${start},36L${points.join("L")}L${SAMPLES},36Z`);
 }
 
+function showLedger(section, line) {
+  if (!section || line.ledger.received === undefined) return;
+  section.hidden = false;
+  fill(section, { ...line.ledger, balance: line.alarm ? "unbalanced" : "balanced" });
+}
+
 function showFlow(line) {
   const card = page.querySelector(`[data-flow="${CSS.escape(line.name)}"]`);
   if (!card) return location.reload();  // a flow that was deployed after this page was made
   card.dataset.state = line.state;
   fill(card, line);
   card.querySelector(".trouble").hidden = !line.last_error || line.state === "running";
+  card.querySelector(".alarm").hidden = !line.alarm;
+  showLedger(page.querySelector(".ledger"), line);
   spark(card, line.rate_in);
 }
 
@@ -78,7 +89,7 @@ function showSum(lines) {
   show("running", `${running} of ${lines.length}`, parked ? "bad" : running < lines.length ? "warn" : "");
   show("rate_in", format.rate(sum("rate_in")));
   show("rate_out", format.rate(sum("rate_out")));
-  show("lag", format.count(sum("lag")));
+  show("backlog", format.count(sum("backlog")));
   show("dead", format.count(sum("dead")), sum("dead") ? "bad" : "");
 }
 

@@ -1,0 +1,136 @@
+"""One deployed flow in the gateway: its inbox, what receives for it, and the process that runs it."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from engine.component import ChannelSource, Intake, PulledSource, RoutedSource, Source
+from engine.flow import Flow, Node
+from engine.inbox import InboxWriter
+from engine.intake import ReplyDesk
+from engine.supervisor import Process
+from web.inside import Inside
+
+AGAIN = 5.0
+log = structlog.get_logger()
+Members = list[tuple[str, Source]]
+
+
+class FlowHost:
+    """What the gateway holds of one flow; the inbox stays open, receivers and worker come and go with deploys."""
+
+    def __init__(self, name: str, inside: Inside, told: Callable[[Process], None]) -> None:
+        self.name, self._inside, self._tell = name, inside, told
+        self._changed = asyncio.Event()
+        self._receivers: dict[type[Source], tuple[Members, asyncio.Task[None]]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Open the inbox; raises EnvironmentFault when it cannot be had."""
+        folder = self._inside.settings.flow_folder(self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = InboxWriter(folder / "inbox.db", self.name, on_commit=self._inside.committed(self.name))
+        self._writer.open()
+        self._inside.open(self.name, self._writer, ReplyDesk(self._writer))
+
+    async def receive(self, flow: Flow) -> None:
+        """Receive for exactly the sources of this version; what has not changed goes on untouched."""
+        wanted = _members(flow)
+        for kind, (members, task) in list(self._receivers.items()):
+            if wanted.get(kind) != members:
+                del self._receivers[kind]
+                await cancel(task)
+        for kind, members in wanted.items():
+            if kind not in self._receivers:
+                taken = [(source, self._inside.intake(self.name, node)) for node, source in members]
+                self._receivers[kind] = members, asyncio.create_task(_receive(kind, taken))
+        self._inside.forget_sources(self.name, {node.name for node in flow.section("sources")})
+
+    def start_worker(self) -> Process:
+        """Start the flow's process and keep it alive."""
+        process = self._process()
+        self._running = asyncio.create_task(process.run())
+        return process
+
+    def park(self, reason: str) -> None:
+        """Let the flow not run, for a reason that is shown."""
+        self._process().park(reason)
+
+    def _process(self) -> Process:
+        command = [sys.executable, "-m", "millstream", "worker", self.name]
+        process = self._inside.processes[self.name] = Process(self.name, command, self._told)
+        return process
+
+    def _told(self, process: Process) -> None:
+        self._changed.set()
+        self._tell(process)
+
+    async def until(self, there: Callable[[Process], bool], seconds: float) -> bool:
+        """Wait until something holds of the process; False when it does not within so many seconds."""
+        process = self._inside.processes[self.name]
+        try:
+            async with asyncio.timeout(seconds):
+                while not there(process):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop_worker(self) -> None:
+        """Let the process write what it has read, and end it."""
+        if self._running is not None:
+            await cancel(self._running)
+            self._running = None
+
+    async def close(self) -> None:
+        """Stop the worker, then the receivers."""
+        await self.stop_worker()
+        await cancel(*(task for _, task in self._receivers.values()))
+        self._receivers.clear()
+
+    def close_inbox(self) -> None:
+        """Commit what waits and close the inbox."""
+        self._writer.close()
+
+
+def _members(flow: Flow) -> dict[type[Source], Members]:
+    """Return the sources that run in the gateway, by kind: those of one kind run together."""
+    kinds: dict[type[Source], Members] = {}
+    for node in flow.section("sources"):
+        source = node.component
+        if isinstance(source, Source) and not isinstance(source, RoutedSource | ChannelSource | PulledSource):
+            kinds.setdefault(type(source), []).append((node.name, source))
+    return kinds
+
+
+async def _receive(kind: type[Source], members: list[tuple[Source, Intake]]) -> None:
+    """Run the sources of one kind in one flow; when they fail they are tried again."""
+    while True:
+        try:
+            return await kind.run_all(members)
+        except Exception as fault:
+            for _, intake in members:
+                log.exception("source fails, starts again", flow=intake.flow, source=intake.source)
+                intake.state("failed", f"{type(fault).__name__}: {fault}")
+        await asyncio.sleep(AGAIN)
+
+
+def described(node: Node) -> str:
+    """Return what a source listens to, for people."""
+    source = node.component
+    if isinstance(source, RoutedSource):
+        return " ".join(str(part) for part in source.route()[:2])
+    if isinstance(source, ChannelSource):
+        return source.channel()
+    return " ".join(getattr(source, "topics", ()) or ())
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
