@@ -32,7 +32,7 @@ operators:
 sinks: {out: {from: minutes, log: {}}}
 """
 KEYS, BLOCK = 100_000, 2_000
-WARM, EVENTS = 100_000, 200_000
+WARM, EVENTS = 100_000, 500_000
 NEVER = timedelta(hours=1)
 START = 1_700_000_000_000_000
 RUNS = 3

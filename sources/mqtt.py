@@ -89,6 +89,7 @@ class Receiver:
     def __init__(self, members: Sequence[tuple[Mqtt, Intake]]) -> None:
         self._members = members
         self._takers: dict[str, tuple[int, ...]] = {}
+        self._batches, self._batch_of = 0, dict[int, int]()
         intake = members[0][1]
         self._session = MqttSession(
             intake.mqtt.address,
@@ -126,7 +127,9 @@ class Receiver:
                 if not runs or runs[-1][0] != index:
                     runs.append((index, []))
                 runs[-1][1].append(message)
-        batch = Batch(messages, len(runs))
+        self._batches += 1
+        self._batch_of.update(dict.fromkeys([m.packet_id for m in messages if m.packet_id], self._batches))
+        batch = Batch(self._batches, messages, len(runs))
         if not runs:
             self._session.acknowledge(messages)
         for index, part in runs:
@@ -151,10 +154,13 @@ class Receiver:
             self._session.acknowledge(batch.messages, partial(self._confirmed, batch))
 
     def _confirmed(self, batch: "Batch") -> None:
-        """Let the inboxes forget the packets of a batch: the broker will not send them again."""
-        for source in {i for message in batch.messages for i in self._taking(message.topic)}:
-            packets = [m.packet_id for m in batch.messages if m.packet_id and source in self._taking(m.topic)]
+        """Let the inboxes forget the packets of a batch, but for the ids that the broker has used again since."""
+        over = [message for message in batch.messages if self._batch_of.get(message.packet_id) == batch.number]
+        for source in {index for message in over for index in self._taking(message.topic)}:
+            packets = [message.packet_id for message in over if source in self._taking(message.topic)]
             self._members[source][1].acknowledged(packets)
+        for message in over:
+            self._batch_of.pop(message.packet_id, None)
 
     def _again(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
         self._session.resume()
@@ -164,8 +170,8 @@ class Receiver:
 class Batch:
     """Messages of one read, and how many of its parts are not committed yet."""
 
-    def __init__(self, messages: list[MqttMessage], parts: int) -> None:
-        self.messages, self.open = messages, parts
+    def __init__(self, number: int, messages: list[MqttMessage], parts: int) -> None:
+        self.number, self.messages, self.open = number, messages, parts
 
 
 def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:

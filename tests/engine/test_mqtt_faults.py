@@ -4,91 +4,15 @@ import asyncio
 import contextlib
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from engine.mqtt import Message, MqttAddress, MqttSession
+from tests.engine.mqtt_peer import BOUND, Peer, scripted
 
-BOUND = 15
 CONNACK_NEW, CONNACK_PRESENT = b"\x20\x02\x00\x00", b"\x20\x02\x01\x00"
-
-
-class Peer:
-    """The broker's end of one connection, by hand, in MQTT 3.1.1."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def receive(self) -> bytes:
-        """Return the next packet that is no PINGREQ; all packets of these tests are short."""
-        while True:
-            head = await asyncio.wait_for(self._reader.readexactly(2), BOUND)
-            packet = head + await self._reader.readexactly(head[1])
-            if packet != b"\xc0\x00":
-                return packet
-
-    async def pinged(self) -> None:
-        """Wait for the next packet, which is a PINGREQ."""
-        assert await asyncio.wait_for(self._reader.readexactly(2), BOUND) == b"\xc0\x00"
-
-    async def begin(self, connack: bytes, packet: bytes) -> None:
-        """Let the client in, and send a packet when its first PINGREQ has come."""
-        await self.greet(connack)
-        await self.pinged()
-        self.send(packet)
-
-    async def greet(self, connack: bytes) -> None:
-        assert (await self.receive())[0] == 0x10
-        self.send(connack)
-
-    def send(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    def cut(self) -> None:
-        self._writer.transport.abort()
-
-
-Script = Callable[[Peer], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def scripted(
-    *scripts: Script, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[MqttAddress, "asyncio.Future[None]"]]:
-    """Serve each connection by the next script; the future resolves after the last, or fails with the first to fail."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    left, writers = list(scripts), list[asyncio.StreamWriter]()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        if not left:
-            writer.transport.abort()
-            return
-        try:
-            await left.pop(0)(Peer(reader, writer))
-        except Exception as error:
-            if not done.done():
-                done.set_exception(error)
-        else:
-            if not left and not done.done():
-                done.set_result(None)
-            await _until_disconnect(reader)
-            writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
-        yield MqttAddress("127.0.0.1", server.sockets[0].getsockname()[1], tls=tls is not None), done
-        for writer in writers:
-            writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-
-async def _until_disconnect(reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(OSError):
-        while not (await reader.read(1000) or b"\xe0\x00").endswith(b"\xe0\x00"):
-            pass
 
 
 @contextlib.asynccontextmanager

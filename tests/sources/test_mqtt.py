@@ -1,8 +1,18 @@
-"""Topic filters of the `mqtt` source; what it does on a wire is in the pack's tests."""
+"""The `mqtt` source: topic filters, and what the inbox may forget; what else it does is in the pack's tests."""
+
+import asyncio
+from pathlib import Path
 
 import pytest
 
-from sources.mqtt import matches
+from engine.intake import FlowIntake, ReplyDesk
+from engine.settings import MqttPlace
+from sources.mqtt import Mqtt, matches
+from tests.engine.inbox_case import stored, writing
+from tests.engine.mqtt_peer import BOUND, Peer, scripted
+
+CONNACK_NEW, CONNACK_PRESENT = b"\x20\x02\x00\x00", b"\x20\x02\x01\x00"
+PUBACK_7 = b"\x40\x02\x00\x07"
 
 
 @pytest.mark.parametrize(
@@ -26,3 +36,41 @@ from sources.mqtt import matches
 )
 def test_a_topic_falls_under_a_filter(topic_filter: str, topic: str, expected: bool) -> None:
     assert matches(topic_filter, topic) is expected
+
+
+async def subscribed(peer: Peer, connack: bytes) -> None:
+    """Let the source in, up to its first PINGREQ."""
+    await peer.greet(connack)
+    subscribe = await peer.receive()
+    assert subscribe[0] == 0x82
+    peer.send(b"\x90\x03" + subscribe[2:4] + b"\x01")
+    await peer.pinged()
+
+
+async def test_a_packet_id_that_is_used_again_before_the_confirmation_is_still_known(tmp_path: Path) -> None:
+    async def first(peer: Peer) -> None:
+        await subscribed(peer, CONNACK_NEW)
+        peer.send(b"\x32\x06\x00\x01t\x00\x07a")
+        assert await peer.receive() == PUBACK_7
+        await peer.pinged()
+        peer.send(b"\x32\x06\x00\x01t\x00\x07b")
+        assert await peer.receive() == PUBACK_7
+        peer.send(b"\xd0\x00" * 2)  # the broker has read the first PUBACK; of the second nobody knows
+        await peer.pinged()
+        peer.cut()
+
+    async def second(peer: Peer) -> None:
+        await subscribed(peer, CONNACK_PRESENT)
+        peer.send(b"\x3a\x06\x00\x01t\x00\x07b")
+        assert await peer.receive() == PUBACK_7
+
+    async with writing(tmp_path / "inbox.db") as writer, scripted(first, second) as (address, done):
+        place = MqttPlace(address, 4, "millstream")
+        source = Mqtt(topics=["t"], payload="any")
+        running = asyncio.create_task(
+            source.run_all([(source, FlowIntake(writer, ReplyDesk(), "flow", "gate", place))])
+        )
+        await asyncio.wait_for(done, BOUND)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [record[-1] for record in stored(tmp_path / "inbox.db")] == [b"a", b"b"]

@@ -28,11 +28,18 @@ def finished(name: str, rig: Rig) -> tuple[Outcome, Final]:
 
 
 def worker_kills(folder: Path, services: Services, scale: Scale) -> Outcome:
-    """Kill the worker at random moments."""
+    """Kill the worker at random moments, now and then while it starts."""
     with Rig(folder, services, Spec("", "", "", scale.rate)) as rig:
-        for _ in range(scale.worker_kills):
+        left = scale.worker_kills
+        while left:
             calm(rig, scale)
-            rig.recovers(rig.kill_worker(), "a worker was killed")
+            when = rig.kill_worker()
+            left -= 1
+            if left % 4 == 1:  # the next one dies while it starts
+                rig.run_for(_random.uniform(0.1, 1.0))
+                when = rig.kill_worker()
+                left -= 1
+            rig.recovers(when, "a worker was killed")
         calm(rig, scale)
         found, _ = finished("worker", rig)
     found.fault = f"worker kill -9, {scale.worker_kills} times at random moments"
