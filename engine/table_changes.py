@@ -167,7 +167,7 @@ class _Comparison:
         if refused or old is None or new is None:
             return TableChange("type", table, name, text, refused=refused or "a type that cannot be changed")
         lossy = self._loss(table, old, new)
-        safe = widens(old, new) and not lossy
+        safe = (widens(old, new) or old.type == new.type == "text") and not lossy
         return TableChange("type", table, name, text, destructive=not safe, lossy=lossy if safe else lossy or "nothing")
 
     def _refused_type(self, column: sa.Column[Any], declared: sa.Column[Any] | None) -> str:
