@@ -12,7 +12,7 @@ from engine.flow import Flow
 from engine.load import load_text
 from engine.recovery import copy_edited, next_folder, sweep
 from engine.settings import Settings
-from engine.spill import spilled_elsewhere
+from engine.spill import forget_spills, rename_spills, spilled_elsewhere
 from engine.versions import Version, Versions, difference, now
 
 
@@ -87,13 +87,34 @@ def next_record(settings: Settings, new: Candidate, plan: DeployPlan, old: Deplo
 
 
 def carry_over(settings: Settings, new: Candidate, plan: DeployPlan, old: Deployed | None, record: Deployed) -> None:
-    """Bring the states of the deployed version to the next one; no worker of the flow may run."""
+    """Bring states and spilled events of the deployed version to the next one; no worker of the flow may run."""
     if old is None or old.recovery == record.recovery:
         return
-    folder = settings.flow_folder(new.flow.name)
-    copy_edited(
-        folder / old.recovery, folder / record.recovery, new.flow.name, plan.edit(), fingerprints(new.flow)
-    )  # fmt: skip
+    folder, edit = settings.flow_folder(new.flow.name), plan.edit()
+    copy_edited(folder / old.recovery, folder / record.recovery, new.flow.name, edit, fingerprints(new.flow))
+    rename_spills(folder, edit.renamed)
+
+
+def hand_over(settings: Settings, new: Candidate, plan: DeployPlan, old: Deployed | None, record: Deployed) -> None:
+    """Make the next version the deployed one: its states, then its record, or nothing at all."""
+    try:
+        carry_over(settings, new, plan, old, record)
+        write_record(settings, new.flow.name, record)
+    except BaseException:
+        carry_back(settings, new.flow.name, plan)
+        raise
+
+
+def carry_back(settings: Settings, name: str, plan: DeployPlan) -> None:
+    """Undo what `carry_over` has moved; no worker of the flow may run."""
+    rename_spills(settings.flow_folder(name), {new: old for old, new in plan.edit().renamed.items()})
+
+
+def clean_up(settings: Settings, name: str, plan: DeployPlan, record: Deployed) -> None:
+    """Remove what a version that runs has left behind: states of the one before, spilled events that are given up."""
+    folder = settings.flow_folder(name)
+    sweep(folder, record.recovery)
+    forget_spills(folder, plan.edit().reset)
 
 
 def version_of(new: Candidate, plan: DeployPlan, old: Deployed | None, record: Deployed, author: str) -> Version:
@@ -122,6 +143,6 @@ def deploy_at_rest(
         version.outcome = "deployed"
         Versions(settings.flow_folder(name)).write(version)
         write_record(settings, name, record)
-    kept = read_record(settings, name)
-    sweep(settings.flow_folder(name), kept.recovery if kept else "recovery")
+    if kept := read_record(settings, name):
+        clean_up(settings, name, plan, kept)
     return plan

@@ -8,7 +8,7 @@ both are harmless for a sink that knows ids, and within the promise of one that 
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -115,6 +115,12 @@ class Spill:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._through = self.size = 0
 
+    def settle(self) -> None:
+        """Bring everything into the one file, so that it can be moved once it is closed."""
+        if self.events:
+            with self._open() as connection:
+                connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+
     def close(self) -> None:
         """Close the file; the next call opens it again."""
         with self._lock:
@@ -218,3 +224,22 @@ def _counted(path: Path) -> int:
 
 def _place(folder: Path, sink: str) -> Path:
     return folder / "spill" / f"{sink}.db"
+
+
+def rename_spills(folder: Path, renamed: Mapping[str, str]) -> None:
+    """Give the spills of sinks their new names (old to new); no worker of the flow may run."""
+    there = {old: new for old, new in renamed.items() if _place(folder, old).exists()}
+    for old, new in there.items():
+        with closing(Spill(_place(folder, old))) as spill:
+            spill.settle()
+        if _place(folder, old).exists():
+            _place(folder, old).replace(_place(folder, new))
+        forget_spills(folder, [old])
+
+
+def forget_spills(folder: Path, sinks: Iterable[str]) -> None:
+    """Give up what sinks have spilled."""
+    for sink in sinks:
+        for suffix in ("", "-wal", "-shm"):
+            path = _place(folder, sink)
+            path.with_name(path.name + suffix).unlink(missing_ok=True)

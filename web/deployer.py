@@ -18,7 +18,6 @@ from engine.deployed import Deployed, place_flow, read_flow, read_record, write_
 from engine.deployment import Candidate, Consent
 from engine.errors import FlowInvalid, MillstreamError, UsageFault
 from engine.flow import Flow
-from engine.recovery import sweep
 from engine.settings import lock
 from engine.supervisor import Process
 from engine.versions import Version, Versions
@@ -148,17 +147,17 @@ class Deployer:
     async def _switch(self, new: Candidate, old: Deployed | None, record: Deployed, order: Order) -> None:
         """Put a version in the place of the one that runs."""
         name = new.flow.name
-        host, before = self._hosts[name], self._inside.definitions[name]
+        host, before, plan = self._hosts[name], self._inside.definitions[name], DeployPlan(name, [])
         try:
             await self._drain(before, new.flow)
             await host.stop_worker()
-            await self._hand_over(new, old, record, order)
+            plan = await self._hand_over(new, old, record, order)
             await self._show(place_flow(new.flow, self._settings, record.highest))
             await self._started(host)
         except BaseException:
-            await asyncio.shield(self._back(before, old))
+            await asyncio.shield(self._back(before, old, plan))
             raise
-        sweep(self._settings.flow_folder(name), record.recovery)
+        deployment.clean_up(self._settings, name, plan, record)
 
     async def _drain(self, before: Flow, after: Flow) -> None:
         """Stop what is not received any more, and let the old version process what came of it."""
@@ -173,7 +172,7 @@ class Deployer:
                 raise DeployFailed(f"the old version did not process what had come within {DRAIN_TIME:g} s")
             await asyncio.sleep(STEP)
 
-    async def _hand_over(self, new: Candidate, old: Deployed | None, record: Deployed, order: Order) -> None:
+    async def _hand_over(self, new: Candidate, old: Deployed | None, record: Deployed, order: Order) -> DeployPlan:
         """With no worker running: plan again for this moment, carry the states over and write the record."""
         name = new.flow.name
         patience = f"a worker of '{name}' does not end"
@@ -182,10 +181,10 @@ class Deployer:
             plan, _ = await self._planned(new)
             deployment.check(plan, order.consent)
             await self._tables.alter(*self._change(new, old))
-            await asyncio.to_thread(deployment.carry_over, self._settings, new, plan, old, record)
-            write_record(self._settings, name, record)
+            await asyncio.to_thread(deployment.hand_over, self._settings, new, plan, old, record)
         finally:
             os.close(locked)
+        return plan
 
     async def _show(self, flow: Flow) -> None:
         """Serve a version: its paths, channels and sources."""
@@ -209,12 +208,13 @@ class Deployer:
         if _ends(process) or await host.until(_ends, STEADY_TIME):
             raise DeployFailed(f"its worker ends: {process.last_error}")
 
-    async def _back(self, before: Flow, old: Deployed | None) -> None:
+    async def _back(self, before: Flow, old: Deployed | None, plan: DeployPlan) -> None:
         """Run the version before again, with its states as they were."""
         host = self._hosts[before.name]
         await host.stop_worker()
         if old is not None:
             write_record(self._settings, before.name, old)
+        await asyncio.to_thread(deployment.carry_back, self._settings, before.name, plan)
         await self._show(before)
         host.start_worker()
         await host.until(lambda process: process.state in ("running", "parked"), START_TIME)

@@ -19,7 +19,7 @@ from engine.errors import EnvironmentFault, Unavailable
 from engine.event import Event
 from engine.event_codec import decode_events, encode_events
 from engine.load import load_text
-from engine.spill import Spill, open_spills, spilled_elsewhere
+from engine.spill import Spill, forget_spills, open_spills, rename_spills, spilled_elsewhere
 from tests.disk import SmallDisk, fill
 from tests.process import ROOT
 
@@ -260,3 +260,15 @@ def test_bytes_that_are_no_events_are_refused(body: bytes) -> None:
     except (msgspec.DecodeError, TypeError, ValueError):
         return
     assert isinstance(found, list)
+
+
+def test_a_renamed_sink_goes_on_with_what_waits(path: Path) -> None:
+    folder = path.parent.parent
+    for name in ("rows", "lines"):
+        left = small(path.with_stem(name))  # not closed, as after a kill: its write-ahead log is still there
+        left.append([events(1, 2) if name == "rows" else events(3)])
+    rename_spills(folder, {"rows": "entries", "gone": "other"})
+    assert spilled_elsewhere(folder, []) == {"entries": 2, "lines": 1}
+    assert drained(small(path.with_stem("entries"))) == [1, 2]
+    forget_spills(folder, ["lines", "none"])
+    assert list(path.parent.iterdir()) == []
