@@ -25,6 +25,7 @@ class Outcome(msgspec.Struct):
     fault: str = ""
     acknowledged: int = 0
     stored: int = 0
+    dead: int = 0
     lost: int = 0
     doubled: int = 0
     split: int = 0

@@ -30,6 +30,7 @@ def compare_letters(found: Outcome, rig: Rig, final: Final) -> None:
         found.notes.append(str(fault))
     there = kept(rig)
     missing, more = sent - there, there - sent
+    found.dead = there.total()
     found.notes.append(f"{there.total()} dead letters of {sent.total()} pieces of rubbish")
     found.must(sent, "some rubbish was sent")
     found.must(not missing, f"{missing.total()} are no dead letters: {list(missing)[:2]}")

@@ -15,7 +15,7 @@ from tests.process import ROOT
 COLUMNS: dict[str, Callable[[Outcome], str]] = {
     "fault, under load of 2,000 events/s": lambda found: found.fault,
     "acknowledged": lambda found: f"{found.acknowledged:,}",
-    "stored": lambda found: f"{found.stored:,}",
+    "stored": lambda found: f"{found.stored:,}" + (f", {found.dead:,} dead letters" if found.dead else ""),
     "lost": lambda found: f"{found.lost:,}",
     "doubled": lambda found: f"{found.doubled:,}",
     "windows split": lambda found: f"{found.split:,} of {found.windows:,}",
