@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-FIRST_WAIT, LONGEST_WAIT, NO_ROOM_WAIT = 0.2, 15.0, 2.0
+AT_ONCE, FIRST_WAIT, LONGEST_WAIT, NO_ROOM_WAIT = 0.01, 0.2, 15.0, 2.0
 CRASHES, CRASH_TIME = 6, 120.0
 ENVIRONMENT, NO_ROOM = 3, 75
 STOP_TIME, LAST_WORDS = 12.0, 1.0
@@ -69,9 +69,9 @@ class Process:
                 if self.state == "parked":
                     return
                 if self._went_on or time.monotonic() - began > CRASH_TIME:
-                    wait, self._went_on = FIRST_WAIT, False
+                    wait, self._went_on = AT_ONCE, False
                 await asyncio.sleep(min(wait, NO_ROOM_WAIT) if code == NO_ROOM else wait)
-                wait = min(wait * 2, LONGEST_WAIT)
+                wait = min(max(wait * 2, FIRST_WAIT), LONGEST_WAIT)
         finally:
             await self.stop()
 

@@ -13,6 +13,7 @@ from web.channel_pace import Later, Pace
 
 KEPT = 10_000
 SETTLING = 5.0
+STREAM = 8  # bytes of an id that name its stream; the offset follows
 RESTART = 1012
 
 
@@ -64,7 +65,7 @@ class Channel:
 
     def _replayed(self, push: Pushed) -> bool:
         kept = self.kept.get((push.event, push.room)) if push.keep else None
-        return kept is not None and (push.time < kept.time or push.id == kept.id)
+        return kept is not None and (push.id == kept.id or _before(push, kept))
 
     def _keep(self, push: Pushed) -> None:
         self.kept[push.event, push.room] = push
@@ -220,3 +221,10 @@ class Channel:
         for listener in self.listeners():
             listener.client.cut(code, reason)
             self.leave(listener)
+
+
+def _before(push: Pushed, kept: Pushed) -> bool:
+    """Tell whether an event is older than another; of one arrival, ids of one stream grow with its offsets."""
+    if push.time != kept.time:
+        return push.time < kept.time
+    return push.id[:STREAM] == kept.id[:STREAM] and push.id < kept.id
