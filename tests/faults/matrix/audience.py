@@ -52,9 +52,9 @@ def _crowd(rig: Rig, scale: Scale, reading: int, not_reading: int) -> tuple[Crow
     output = rig.folder / f"crowd{not_reading}.jsonl"
     with CrowdProcess(Spec(rig.spec.board, reading, not_reading), output) as crowd:
         crowd.connected()
-        rig.run_for(1.0)
+        rig.run_for(2.0)
         crowd.measure()
-        end = time.monotonic() + scale.calm * 4 / 3
+        end = time.monotonic() + scale.calm * 3  # a push is some hundred frames at once: the 99th percentile needs many
         while time.monotonic() < end:
             most = max(most, gateway.memory_info().rss)
             rig.run_for(0.2)
