@@ -8,7 +8,6 @@ from engine.component import (
     Emit,
     Example,
     Intake,
-    Mender,
     Place,
     Problem,
     Pull,
@@ -20,7 +19,6 @@ from engine.component import (
     Source,
     Stateful,
     Stateless,
-    Writer,
 )
 from engine.database import transaction, writing_engine
 from engine.errors import EnvironmentFault, EventFault, KeyReused, MillstreamError, Unavailable, did_you_mean
@@ -40,6 +38,7 @@ from engine.request_body import read_body, read_lines, read_object, read_objects
 from engine.row_store import Absent, Append, Key, Refused, Row, RowStore, Upsert
 from engine.rows import RowValues, row_json
 from engine.table import Table
+from engine.writer import Mender, Writer
 
 __all__ = [
     "MICROSECONDS",

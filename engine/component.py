@@ -1,7 +1,6 @@
 """The component class: a frozen model whose fields, docstrings and examples are its options, docs, schema and tests."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -10,6 +9,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from engine.event import Event
+from engine.writer import Mender, Writer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -269,37 +269,6 @@ class Stateful(Operator, Generic[S]):
         What waits for silence moves its times on by them; what waits for the clock leaves the state as it is.
         """
         return state
-
-
-class Writer(Protocol):
-    """An open sink."""
-
-    async def write(self, events: list[Event]) -> None:
-        """Return when the effect is durable; raise Unavailable to be called again with the same events."""
-
-    async def close(self) -> None:
-        """Release what open() took; never flush here."""
-
-
-class Mender(Protocol):
-    """Writes what a target lacks and leaves what it has; one that is `whole` must get all events, from the first on.
-
-    `there`, `added` and `refused` count rows; `refused` by reason.
-    """
-
-    whole: bool
-    there: int
-    added: int
-    refused: Counter[str]
-
-    async def write(self, events: list[Event]) -> None:
-        """Take events in order; raises Unavailable when the target is away."""
-
-    async def finish(self, *, from_the_first: bool) -> None:
-        """Write what is left after the last event; `from_the_first`: the events began with the flow's first."""
-
-    async def close(self) -> None:
-        """Release what the first write took."""
 
 
 class Sink(Component):

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from engine.component import Writer
 from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, Unavailable
 from engine.outputs import DEAD
 from engine.spill import Spill
+from engine.writer import Writer
 
 LANE_LIMIT = 20_000
 BATCH = 2_000

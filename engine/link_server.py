@@ -125,11 +125,12 @@ class LinkServer:
     def __init__(self, path: Path, token: str, handlers: LinkHandlers) -> None:
         self._path, self._token, self._handlers = path, token, handlers
         self._links: dict[str, Link] = {}
+        self._server: Server | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Listen; raises EnvironmentFault when the socket cannot be made."""
-        self._server: Server = await unix_serve(
+        self._server = await unix_serve(
             self._serve,
             sock=_listening(self._path),
             compression=None,
@@ -140,7 +141,9 @@ class LinkServer:
         )
 
     async def close(self) -> None:
-        """Close all links and the socket."""
+        """Close all links and the socket; one that was never opened is no error."""
+        if self._server is None:
+            return
         self._server.close()
         await self._server.wait_closed()
         self._path.unlink(missing_ok=True)

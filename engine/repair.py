@@ -10,13 +10,14 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.block import Block
-from engine.component import Mender, Sink, Stateful
+from engine.component import Sink, Stateful
 from engine.errors import EnvironmentFault, Unavailable, UsageFault, did_you_mean
 from engine.event import Event
 from engine.flow import Flow, Node
 from engine.outside import Outside
 from engine.past import Extent, Past, Player, elsewhere
 from engine.versions import Version
+from engine.writer import Mender
 
 AT_ONCE = 1_000
 PATIENCE, AGAIN = 60.0, 1.0

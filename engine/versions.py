@@ -76,6 +76,14 @@ class Versions:
             os.fsync(file.fileno())
         part.replace(path)
 
+    def settle(self, current: int) -> None:
+        """Say what became of deploys that were cut off: the one whose record counts was made, others were not."""
+        for version in self._read():
+            if version.outcome == "started":
+                made = version.number == current
+                version.outcome, version.reason = ("deployed", "") if made else ("failed", "cut off: the gateway ended")
+                self.write(version)
+
     def before(self, current: int) -> Version:
         """Return the last version before `current` that was deployed; raises UsageFault when there is none."""
         found = [version for version in self._read() if version.number < current and version.outcome == "deployed"]

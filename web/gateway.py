@@ -102,12 +102,12 @@ class Gateway:
             await self._start_broker(stack)
             await self.preparation.run()
             await self._open_hosts(stack)
-            links = LinkServer(self.settings.data / "link.sock", self.token, self.inside)
-            self.inside.links = links
-            await links.open()
+            self.inside.links = links = LinkServer(self.settings.data / "link.sock", self.token, self.inside)
             stack.push_async_callback(links.close)
+            self._start_workers(stack)
             server = await self._serve(stack, web)
-            await self._start_flows(stack)
+            await links.open()
+            await self._start_sources()
             self.say(f"console  {self._address()}/console   (Ctrl-C stops everything)")
             tasks = [asyncio.create_task(work) for work in self._upkeep()]
             stack.push_async_callback(cancel, *tasks)
@@ -203,20 +203,24 @@ class Gateway:
         hub.publish(beginnings(flow))
         return hub
 
-    async def _start_flows(self, stack: AsyncExitStack) -> None:
+    def _start_workers(self, stack: AsyncExitStack) -> None:
+        """Start the workers; they need a second, in which the web layer is made."""
+
         async def close_all() -> None:
             await asyncio.gather(*(host.close() for host in self.hosts.values()))
 
         stack.push_async_callback(close_all)
-        for flow in self.inside.definitions.values():
-            await self.hosts[flow.name].receive(flow)
-            for node in flow.section("sources"):
-                self.say(f"source   {flow.name}.{node.name}: {node.kind} {described(node)}")
         for name, host in self.hosts.items():
             if name in self.preparation.broken:
                 host.park(self.preparation.broken[name])
             else:
                 host.start_worker()
+
+    async def _start_sources(self) -> None:
+        for flow in self.inside.definitions.values():
+            await self.hosts[flow.name].receive(flow)
+            for node in flow.section("sources"):
+                self.say(f"source   {flow.name}.{node.name}: {node.kind} {described(node)}")
         others = set(deployed_flows(self.settings)) - self.hosts.keys()
         if others:
             self.say(f"deployed, but not named here: {', '.join(sorted(others))} (`millstream gateway` runs all)")

@@ -15,6 +15,7 @@ from engine.document import Document
 from engine.errors import EnvironmentFault, MillstreamError, Unavailable
 from engine.flow import Flow
 from engine.tables import create
+from engine.versions import Versions
 from web.accounts import create_tables, first_admin
 from web.deploy_tables import DeployTables, views
 from web.inside import Inside
@@ -82,7 +83,8 @@ class Preparation:
     def _load(self, name: str) -> None:
         """Take a deployed flow; one that cannot be read any more is parked, and the others run."""
         try:
-            flow = load_deployed(self._settings, name)[0]
+            flow, record = load_deployed(self._settings, name)
+            Versions(self._settings.flow_folder(name)).settle(record.number)
         except MillstreamError as fault:
             self.broken[name] = str(fault)
             empty = Document(str(self._settings.flow_folder(name) / "deployed.json"))

@@ -1,5 +1,8 @@
 """What runs after a start: what is named, or all that is deployed; and files that are saved under `--watch`."""
 
+import random
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,28 @@ def test_a_file_that_is_saved_is_deployed(tmp_path: Path) -> None:
         wait_until(lambda: "line: deployed, version 2" in process.output(), "it is deployed", within=30)
         with pytest.raises(Exception, match="422"):
             site.post("/waited", {"device": "a", "n": 11})
+
+
+def test_a_gateway_that_is_killed_in_the_middle_of_a_deploy_runs_one_version_whole(tmp_path: Path) -> None:
+    renamed = FLOW.replace("  tallied: {from: judged,", "  t: {from: judged, was: tallied,")
+    renamed = renamed.replace("{from: tallied,", "{from: t,")
+    file = tmp_path / "line.yaml"
+    file.write_text(FLOW)
+    with Everything(tmp_path) as process:
+        site = Site(process, tmp_path)
+        assert site.call("deploy", file).returncode == 0
+        for count in range(1, 5):
+            site.post("/waited", {"device": "a", "n": 1})
+            site.until_counted(count)
+            file.write_text(renamed)
+            deploying = subprocess.Popen([*process.command()[:3], "deploy", str(file)], env=process.environment())
+            time.sleep(random.SystemRandom().uniform(0.5, 2.5))
+            process.power_cut()
+            deploying.wait(30)
+            process.start()
+            file.write_text(FLOW.replace("  tallied: {from: judged,", "  tallied: {from: judged, was: t,"))
+            done = site.call("deploy", file)
+            assert done.returncode == 0, done.stderr
+        site.post("/waited", {"device": "a", "n": 1})
+        site.until_counted(5)
+        assert "started" not in [version["outcome"] for version in site.json("versions", "line")]

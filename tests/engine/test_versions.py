@@ -42,3 +42,13 @@ def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_difference_has_the_lines_around_it() -> None:
     text = difference("a\nb\nc\n", "a\nB\nc\n")
     assert text.splitlines()[3:] == [" a", "-b", "+B", " c"]
+
+
+def test_a_deploy_that_was_cut_off_is_made_or_not(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    for number, outcome in ((1, "deployed"), (2, "started"), (3, "started")):
+        versions.write(version(number, outcome))
+    versions.settle(2)
+    assert [(found.outcome, found.reason) for found in versions.all()] == [
+        ("deployed", ""), ("deployed", ""), ("failed", "cut off: the gateway ended"),
+    ]  # fmt: skip

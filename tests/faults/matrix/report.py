@@ -62,8 +62,9 @@ def write_json(outcomes: Sequence[Outcome], short: bool) -> None:
 
 
 def write_readme(outcomes: Sequence[Outcome], readme: Path = README) -> None:
-    """Put the table between its two comments in the README."""
+    """Put the table between its two comments in the README; of a row that ran several times, the last."""
+    last = {found.fault: found for found in outcomes}
     before, _, rest = readme.read_text().partition(BEGIN)
     _, mark, after = rest.partition(END)
     assert mark, f"{readme}: the comments {BEGIN} and {END}"
-    readme.write_text(f"{before}{BEGIN}\n{markdown(outcomes)}{END}{after}")
+    readme.write_text(f"{before}{BEGIN}\n{markdown(list(last.values()))}{END}{after}")
