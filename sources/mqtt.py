@@ -101,7 +101,8 @@ class Receiver:
         )
 
     async def run(self) -> None:
-        """Receive until cancelled."""
+        """Receive until cancelled; until the first connection stands or fails, the flow is not ready."""
+        self._state("connecting", "")
         await self._session.run()
 
     def _state(self, state: str, detail: str) -> None:

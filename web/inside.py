@@ -25,6 +25,7 @@ from web.services import FlowState
 from web.taps import TapHub
 
 RATE_TIME = 5.0
+AWAITED = ("connecting", "")
 Counts = dict[str, dict[str, float]]
 
 
@@ -182,7 +183,7 @@ class Inside:
     def _state(self, name: str, process: Process) -> FlowState:
         report, rates = self.report(name), self.rates(name)
         return FlowState(
-            state=process.state,
+            state="starting" if process.state == "running" and self._awaits(name) else process.state,
             restarts=process.restarts,
             last_error=process.last_error,
             nodes=report.nodes,
@@ -199,6 +200,10 @@ class Inside:
             ledger=self.ledger(name),
             unbalanced=self.ledgers.where(name),
         )
+
+    def _awaits(self, name: str) -> bool:
+        """Tell whether a source has neither connected nor failed yet: what is sent to it now may reach nobody."""
+        return any(state == AWAITED for (flow, _), state in self.source_states.items() if flow == name)
 
     def _is_sink(self, flow: str, node: str) -> bool:
         return node in self.definitions[flow].nodes and self.definitions[flow].nodes[node].section == "sinks"

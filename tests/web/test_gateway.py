@@ -1,5 +1,6 @@
 """The gateway and its workers as processes: what a kill, a crash, a lost answer and an edited file do."""
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -269,3 +270,24 @@ def test_a_stop_with_a_database_that_is_away_ends_in_time(
 def rows(mariadb: MariaDB) -> int:
     [[count]] = mariadb.execute("SELECT COUNT(*) FROM away_at_stop.reading")
     return int(str(count))
+
+
+class Eager(Millstream):
+    """One that is taken to be there as soon as anything answers."""
+
+    def ready(self) -> bool:
+        return self.health() is not None
+
+
+def test_a_flow_is_not_ready_before_its_subscriptions_are(tmp_path: Path) -> None:
+    """A broker takes what is published to a topic that nobody has subscribed to, and it is gone."""
+    (tmp_path / "flow.yaml").write_text(
+        STEADY.replace("late:  {http: {post: /late, allow: anyone}}", "late: {mqtt: {topics: [t]}}")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"mqtt://127.0.0.1:{silent.getsockname()[1]}"
+        with Eager(tmp_path, tmp_path / "flow.yaml", env={"MILLSTREAM_MQTT": address}) as process:
+            wait_until(lambda: "flow     steady: running" in process.output(), "its worker runs", within=20)
+            assert process.health() == 503
+            silent.close()
+            wait_until(lambda: process.health() == 200, "what can't be had is not waited for", within=30)

@@ -189,7 +189,7 @@ class Rig:
     def _settle(self) -> None:
         """Wait until the tables and the dashboards stand still with all that was acknowledged, or for long enough."""
         end, last, still = time.monotonic() + PATIENCE, (-1, -1, -1), 0.0
-        while time.monotonic() < end and (still < 1.0 or last[0] < self._storable()) and still < 20.0:
+        while time.monotonic() < end and (still < 1.0 or not self._complete(last[0])) and still < 20.0:
             now = (self._stored(), self.table.number("SELECT MAX(id) FROM closed_window"), self.load.status.ticks)
             still = still + 0.25 if now == last else 0.0
             last = now
@@ -198,5 +198,6 @@ class Rig:
     def _stored(self) -> int:
         return self.table.number("SELECT COUNT(*) FROM event")
 
-    def _storable(self) -> int:
-        return self.load.status.acknowledged
+    def _complete(self, stored: int) -> bool:
+        """Tell whether all that was acknowledged is stored, and the dashboards know it."""
+        return self.load.status.acknowledged <= stored <= self.load.status.totals
