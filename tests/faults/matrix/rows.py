@@ -13,6 +13,7 @@ from tests.faults.matrix.rig import Rig, Services
 from tests.faults.matrix.scale import Scale
 
 Run = Callable[[Path, Services, Scale], Outcome]
+LEAST = 6.0
 _random = random.SystemRandom()
 
 
@@ -22,7 +23,8 @@ def calm(rig: Rig, scale: Scale) -> None:
 
 
 def finished(name: str, rig: Rig) -> tuple[Outcome, Final]:
-    """End the load and compare."""
+    """End the load, when it was long enough for some windows to close, and compare."""
+    rig.run_for(max(0.0, LEAST - (time.monotonic() - rig.began)))
     final = rig.finish()
     return outcome(name, rig, final, time.monotonic() - rig.began), final
 
