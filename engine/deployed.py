@@ -13,6 +13,8 @@ from engine.load import load_text
 from engine.settings import Settings
 from engine.substitution import Surroundings
 
+UNDEPLOYED = "undeployed.json"
+
 
 class Deployed(msgspec.Struct):
     """The record of a deployed flow: where its file is and its text, its version (a hash), its `--set` values, and the
@@ -41,9 +43,10 @@ def record_path(settings: Settings, flow: str) -> Path:
 
 
 def read_record(settings: Settings, flow: str) -> Deployed | None:
-    """Return the record of a flow, or None where it was never deployed."""
+    """Return the record of a flow, also of one that was undeployed; None where it was never deployed."""
     path = record_path(settings, flow)
-    return msgspec.json.decode(path.read_bytes(), type=Deployed) if path.exists() else None
+    there = next((found for found in (path, path.with_name(UNDEPLOYED)) if found.exists()), None)
+    return msgspec.json.decode(there.read_bytes(), type=Deployed) if there else None
 
 
 def write_record(settings: Settings, flow: str, record: Deployed) -> None:

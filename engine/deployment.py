@@ -59,14 +59,7 @@ def plan_of(settings: Settings, new: Candidate) -> tuple[DeployPlan, Deployed | 
     record = read_record(settings, new.flow.name)
     old = read_flow(settings, record) if record else None
     known = old if old is not None and old.name else None
-    plan = plan_deploy(known, new.flow, left_over(settings, new.flow.name, record, new.flow))
-    if record is not None and record.overrides != new.overrides and _settings_differ(known, new.flow):
-        plan.unchanged = False
-    return plan, record
-
-
-def _settings_differ(old: Flow | None, new: Flow) -> bool:
-    return old is None or old.settings != new.settings
+    return plan_deploy(known, new.flow, left_over(settings, new.flow.name, record, new.flow)), record
 
 
 def check(plan: DeployPlan, consent: Consent) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from engine import deployment
 from engine.deploy_plan import DeployPlan
-from engine.deployed import Deployed, place_flow, read_flow, read_record, write_record
+from engine.deployed import UNDEPLOYED, Deployed, place_flow, read_flow, read_record, record_path, write_record
 from engine.deployment import Candidate, Consent
 from engine.errors import FlowInvalid, MillstreamError, UsageFault
 from engine.flow import Flow
@@ -225,16 +225,17 @@ class Deployer:
         host = FlowHost(name, self._inside, self._told)
         host.open()
         self._hosts[name] = host
+        deployed = record_path(self._settings, name).exists()
         try:
             await self._hand_over(new, old, record, order)
             await self._show(place_flow(new.flow, self._settings, record.highest))
             await self._started(host)
         except BaseException:
             await asyncio.shield(self._forget(name))
-            if old is None:
-                (self._settings.flow_folder(name) / "deployed.json").unlink(missing_ok=True)
-            else:
+            if old is not None and deployed:
                 write_record(self._settings, name, old)
+            else:
+                record_path(self._settings, name).unlink(missing_ok=True)
             raise
 
     async def _forget(self, name: str) -> None:
@@ -254,8 +255,8 @@ class Deployer:
             raise UsageFault(f"a flow that runs ({', '.join(self._hosts)}); got '{name}'")
         async with self._one:
             await self._forget(name)
-            path = self._settings.flow_folder(name) / "deployed.json"
-            path.replace(path.with_name("undeployed.json"))
+            path = record_path(self._settings, name)
+            path.replace(path.with_name(UNDEPLOYED))
 
     async def rollback(self, name: str, to: int, order: Order, author: str) -> Outcome:
         """Deploy the text of an earlier version (0: the last one before this that ran)."""

@@ -227,6 +227,11 @@ def test_another_flow_comes_and_goes_without_touching_the_first(site: Site) -> N
     with pytest.raises(Exception, match="404"):
         site.post("/w2", {"device": "a", "n": 5})
     assert site.pid() == pid
+    again = site.json("deploy", other)[0]["plan"]
+    assert {node["effect"] for node in again["nodes"]} == {"unchanged", "state kept"}
+    site.post("/w2", {"device": "a", "n": 6})
+    wait_until(lambda: site.get("/s2")["total"] == 2, "its count goes on where it stood", within=20)
+    assert site.call("undeploy", "other").returncode == 0
 
 
 def test_commands_without_a_gateway_say_so(tmp_path: Path, site: Site) -> None:
