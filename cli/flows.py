@@ -26,16 +26,27 @@ def _flows(paths: list[Path]) -> "list[Flow]":
 
 
 def lint(paths: Paths, json: AsJson = False) -> None:
-    """Find every problem in flows, each with its line and column; connects to nothing."""
+    """Find every problem in flows, each with its line and column; connects to nothing.
+
+    Shapes that are known to be slow are warnings, which do not make it fail.
+    """
+    from engine.slow_shapes import slow_shapes
+
     flows = _flows(paths)
     findings: list[Finding] = [finding for flow in flows for finding in flow.document.findings]
+    warnings = [warning for flow in flows for warning in slow_shapes(flow)]
     if json:
-        print_json(findings)
+        print_json(findings + warnings)
     elif findings:
         raise FlowInvalid(sorted(findings, key=lambda f: (f.path, f.line, f.column)))
     else:
-        typer.echo(f"{len(flows)} flow{'s' if len(flows) != 1 else ''}, no findings")
+        typer.echo("".join(f"{warning}\n" for warning in warnings) + _summary(len(flows), len(warnings)))
     raise typer.Exit(1 if findings else 0)
+
+
+def _summary(flows: int, warnings: int) -> str:
+    more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
+    return f"{flows} flow{'s' if flows != 1 else ''}, no findings{more}"
 
 
 def run_flow_tests(paths: Paths, json: AsJson = False) -> None:

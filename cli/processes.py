@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError, UsageFault
+from engine.field_docs import leave_out
+from engine.parent import Parent
 from engine.settings import Settings, kept_secret, read_environment
 
 if TYPE_CHECKING:
     from engine.deployment import Candidate, Consent
     from engine.flow import Flow
-    from web.gateway import Gateway
 
 FORCED, CRASHED = 130, 70
 
@@ -35,6 +35,7 @@ def run(
 
     Ctrl-C stops it cleanly, a second one at once.
     """
+    leave_out()
     from engine.deployment import Consent
 
     _logging()
@@ -47,6 +48,7 @@ def run(
 
 def gateway() -> None:
     """Start everything that is deployed in the data folder; `deploy` adds to it and changes it."""
+    leave_out()
     from engine.deployment import Consent
 
     _logging()
@@ -56,16 +58,21 @@ def gateway() -> None:
 def _start(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: list[Path]) -> None:
     import uvloop
 
-    from web.gateway import Gateway
-
-    gateway = Gateway(settings, versions, consent, typer.echo, watching)
-    typer.echo(f"data     {settings.data}")
-    uvloop.run(_serve(gateway))
+    uvloop.run(_serve(settings, versions, consent, watching))
     typer.echo("stopped")
 
 
-async def _serve(gateway: "Gateway") -> None:
+async def _serve(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: list[Path]) -> None:
+    """Run the gateway until a signal; the workers load while the web layer is imported."""
+    from engine.ahead import begun_ahead
+    from engine.deployment import records_to_run
+
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    ahead = await begun_ahead(records_to_run(settings, versions))
+    from web.gateway import Gateway
+
+    gateway = Gateway(settings, versions, consent, typer.echo, watching, ahead)
+    typer.echo(f"data     {settings.data}")
 
     def told() -> None:
         if stop.is_set():
@@ -107,14 +114,15 @@ def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "
     ]
 
 
-def worker(flow: str) -> None:
-    """Run one deployed flow (started by the gateway)."""
+def worker(flow: str, ahead: Annotated[bool, typer.Option("--ahead")] = False) -> None:
+    """Run one deployed flow (started by the gateway); `--ahead`: load it, and wait until it is its turn."""
+    leave_out()
     os.environ.pop("RUST_BACKTRACE", None)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    parent = Parent()
     _logging()
     code = 0
     try:
-        _work(flow)
+        _work(flow, parent if ahead else None)
     except MillstreamError as fault:
         code = fault.exit_code
         typer.echo(f"millstream: {fault}", err=True)
@@ -125,21 +133,16 @@ def worker(flow: str) -> None:
     os._exit(code)  # a library's thread that still runs keeps nothing waiting
 
 
-def _work(flow: str) -> None:
+def _work(flow: str, ahead_of: Parent | None) -> None:
     from engine.disk import told_when_full
 
     settings = read_environment()
     with told_when_full(settings.data):
+        from engine.ahead import loaded_ahead
         from engine.worker import Worker
 
-        Worker(settings, flow, kept_secret(settings.data / "link.token")).run()
-
-
-def _end_with_parent() -> None:
-    """Stop when the gateway ends, however it does: its end of our stdin closes."""
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+        version = loaded_ahead(settings, ahead_of) if ahead_of else None
+        Worker(settings, flow, kept_secret(settings.data / "link.token"), version).run()
 
 
 def _logging() -> None:

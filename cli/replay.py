@@ -224,11 +224,11 @@ def _repair(settings: Settings, name: str, sink: str, span: Span, json: bool) ->
 async def _mend(
     settings: Settings, flow: "Flow", sink: str, past: "Past", extent: "Extent", part: "Part", span: Span
 ) -> "Repaired":
+    from engine.appended import appended_tables
     from engine.database import open_database
     from engine.repair import Beside, Repair, changes
     from engine.tables import to_sqlalchemy
     from engine.versions import Versions
-    from engine.worker import appended_tables
 
     database = open_database(settings.database)
     outside = Beside(flow.name, database, to_sqlalchemy(flow.tables, appended_tables(flow)))

@@ -1,6 +1,8 @@
 """All that the author of a component imports."""
 
-from engine.code_writer import Code
+from engine.arrivals import Arrivals
+from engine.bulk import Bulk, bulk
+from engine.code_writer import Code, Record, Shape
 from engine.component import (
     Arrival,
     ChannelSource,
@@ -9,7 +11,6 @@ from engine.component import (
     Example,
     Intake,
     Place,
-    Problem,
     Pull,
     PulledSource,
     Reader,
@@ -23,18 +24,22 @@ from engine.component import (
 from engine.database import transaction, writing_engine
 from engine.errors import EnvironmentFault, EventFault, KeyReused, MillstreamError, Unavailable, did_you_mean
 from engine.event import MICROSECONDS, Event, derived_id, microseconds, moment
+from engine.expression_check import Type
 from engine.expressions import Expression
 from engine.flow import Flow, Node, unordered
 from engine.frames import Push
+from engine.loop_writer import Loop, LoopWriter
 from engine.media import MediaStore
 from engine.mqtt import MqttSession
-from engine.mqtt_codec import Message as MqttMessage
+from engine.mqtt_messages import Messages as MqttMessages
 from engine.outside import Outside
 from engine.paths import check_path, path_parameters
+from engine.problem import Problem, Slow
 from engine.quantities import Duration, Rate, Size, duration_text
 from engine.refusal import Refusal, busy
 from engine.registry import component
 from engine.request_body import read_body, read_lines, read_object, read_objects
+from engine.row_code import values_encoder
 from engine.row_store import Absent, Append, Key, Refused, Row, RowStore, Upsert
 from engine.rows import RowValues, row_json
 from engine.table import Table
@@ -45,6 +50,8 @@ __all__ = [
     "Absent",
     "Append",
     "Arrival",
+    "Arrivals",
+    "Bulk",
     "ChannelSource",
     "Code",
     "Component",
@@ -59,10 +66,12 @@ __all__ = [
     "Intake",
     "Key",
     "KeyReused",
+    "Loop",
+    "LoopWriter",
     "MediaStore",
     "Mender",
     "MillstreamError",
-    "MqttMessage",
+    "MqttMessages",
     "MqttSession",
     "Node",
     "Outside",
@@ -73,6 +82,7 @@ __all__ = [
     "Push",
     "Rate",
     "Reader",
+    "Record",
     "Refusal",
     "Refused",
     "Reply",
@@ -80,15 +90,19 @@ __all__ = [
     "Row",
     "RowStore",
     "RowValues",
+    "Shape",
     "Sink",
     "Size",
+    "Slow",
     "Source",
     "Stateful",
     "Stateless",
     "Table",
+    "Type",
     "Unavailable",
     "Upsert",
     "Writer",
+    "bulk",
     "busy",
     "check_path",
     "component",
@@ -105,5 +119,6 @@ __all__ = [
     "row_json",
     "transaction",
     "unordered",
+    "values_encoder",
     "writing_engine",
 ]

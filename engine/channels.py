@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import ErrorDetails
 
 from engine.errors import SpecFault, SpecProblem, did_you_mean
+from engine.field_docs import wanted
 
 if TYPE_CHECKING:
     from engine.flow import Flow
@@ -26,7 +27,7 @@ _TAGS = ("str", "bool", "<event>", "<query>")
 class FromQuery(BaseModel):
     """What a declared query answers; the channel's path parameter is a parameter of the query."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     query: str
     """Name of a query of this flow."""
@@ -42,7 +43,7 @@ First = Annotated[Annotated[str, Tag("<event>")] | Annotated[FromQuery, Tag("<qu
 class ChannelSpec(BaseModel):
     """A live channel: events go to all its clients, over plain WebSocket and Socket.IO alike."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     path: str
     """Path of the WebSocket; one `{parameter}` in it makes rooms: `/ws/chat/{room}`."""

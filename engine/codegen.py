@@ -6,7 +6,7 @@ Every node becomes a few inlined lines with its own `try`, so that one bad event
 
 from collections.abc import Callable, Mapping
 
-from engine.code_writer import Code
+from engine.code_writer import Code, Record
 from engine.component import Stateful, Stateless
 from engine.event import Event
 from engine.flow import Flow, Input, Node
@@ -134,11 +134,12 @@ class StageWriter:
     def _guarded(self, node: Node, event: str, owned: bool, write: Callable[[], None]) -> tuple[str, str]:
         """Write a node's `where` and `key`, then `write`, in a try; return the variables of its output and fault."""
         code = self.code
-        code.event, code.data, code.out, code.owned, code.node = event, code.name("d"), code.name("e"), owned, node
+        data = code.name("d")
+        code.event, code.record, code.out, code.owned, code.node = event, Record(data), code.name("e"), owned, node
         out, fault = code.out, code.name("x")
         code.line(f"{out} = {fault} = None")
         with code.block("try:"):
-            code.line(f"{code.data} = {event}.data")
+            code.line(f"{data} = {event}.data")
             if node.where is not None:
                 with code.block(f"if {code.expression(node.where)}:"):
                     self._key(node)

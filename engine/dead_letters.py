@@ -13,8 +13,8 @@ import msgspec
 from engine import letter_file
 from engine.cause import cause_of
 from engine.errors import EnvironmentFault, Unavailable
-from engine.keyed import storable
 from engine.letter import ALL, CHANGES, Cause, Letter, Selection
+from engine.snapshot import storable
 
 MOST_LETTERS, MOST_BYTES = 1_000_000, 1 << 30
 AT_ONCE, STEP = 500, 100

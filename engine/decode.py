@@ -16,6 +16,10 @@ from engine.outputs import COUNTS, DEAD
 from engine.retry import ENTRY, RETRY, Retried
 
 Run = tuple[str, list[Any]]
+Decode = Callable[[list[bytes]], list[Any]]
+"""Decodes many payloads; None for one that cannot be decoded."""
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def json_object(payload: bytes) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def anything(payload: bytes) -> dict[str, Any]:
         return {}
     try:
         found = _JSON.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except UNDECODABLE:
         found = payload.decode("utf-8", "replace")
     return found if type(found) is dict else {"value": found}
 
@@ -44,6 +48,32 @@ _NAMES = {list: "a list", str: "text", int: "a number", float: "a number", bool:
 def decoder_of(node: Node) -> Callable[[bytes], dict[str, Any]]:
     """Return the decoder of a source: `payload: any` takes what comes, the default wants a JSON object."""
     return anything if getattr(node.component, "payload", "json") == "any" else json_object
+
+
+def decode_lines(decoder: "msgspec.json.Decoder[Any]", payloads: list[bytes]) -> list[Any]:
+    """Decode payloads, None for one that cannot be: as lines of one text unless one of them holds several lines."""
+    lines = b"\n".join(payloads)
+    if lines.count(b"\n") == len(payloads) - 1:
+        try:
+            found = decoder.decode_lines(lines)
+        except UNDECODABLE:
+            pass
+        else:
+            if len(found) == len(payloads):
+                return found
+    return [_decode_one(decoder, payload) for payload in payloads]
+
+
+def _decode_one(decoder: "msgspec.json.Decoder[Any]", payload: bytes) -> Any:
+    try:
+        return decoder.decode(payload)
+    except UNDECODABLE:
+        return None
+
+
+def decode_any(payloads: list[bytes]) -> list[Any]:
+    """Decode payloads of triggers."""
+    return [anything(payload) for payload in payloads]
 
 
 class Decoding:

@@ -93,9 +93,25 @@ def _placed(node: Node, place: Place) -> Node:
     return msgspec.structs.replace(node, component=node.component.deployed(place))
 
 
-def load_deployed(settings: Settings, name: str) -> tuple[Flow, Deployed]:
-    """Return a deployed flow, ready to run; raises UsageFault when there is none of this name."""
+class Loaded(msgspec.Struct):
+    """A version that was read: its record, and the flow as it is written."""
+
+    record: Deployed
+    flow: Flow
+
+    def is_of(self, record: Deployed) -> bool:
+        """Tell whether reading this record gives the same flow."""
+        ours = self.record
+        return (ours.source, ours.text, ours.overrides) == (record.source, record.text, record.overrides)
+
+
+def load_deployed(settings: Settings, name: str, known: Loaded | None = None) -> tuple[Flow, Deployed]:
+    """Return a deployed flow, ready to run; raises UsageFault when there is none of this name.
+
+    The record on disk says what is deployed; what is `known` is not read again.
+    """
     record = read_record(settings, name)
     if record is None:
         raise UsageFault(f"a flow that is deployed; '{name}' is not ({record_path(settings, name)})")
-    return place_flow(read_flow(settings, record).raise_findings(), settings, record.highest), record
+    flow = known.flow if known and known.is_of(record) else read_flow(settings, record).raise_findings()
+    return place_flow(flow, settings, record.highest), record

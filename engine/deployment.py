@@ -1,11 +1,12 @@
 """Make a version of a flow the deployed one: its record, its states, its entry among the versions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from engine.deploy_plan import DeployPlan, Stored, plan_deploy, stored
-from engine.deployed import Deployed, digest, read_flow, read_record, surroundings, write_record
+from engine.deployed import Deployed, deployed_flows, digest, read_flow, read_record, surroundings, write_record
 from engine.errors import MillstreamError
 from engine.fingerprints import fingerprints
 from engine.flow import Flow
@@ -44,6 +45,13 @@ def candidate(settings: Settings, text: str, source: str, overrides: dict[str, s
     """Read a version; raises FlowInvalid with every finding."""
     flow = load_text(text, Path(source), surroundings(settings, overrides)).raise_findings()
     return Candidate(flow, text, source, overrides)
+
+
+def records_to_run(settings: Settings, versions: Sequence[Candidate]) -> dict[str, Deployed]:
+    """Return by flow what a gateway runs: the versions that are named, or else all that is deployed."""
+    named = {new.flow.name: Deployed(new.source, new.text, digest(new.text), new.overrides) for new in versions}
+    found = {} if named else {name: read_record(settings, name) for name in deployed_flows(settings)}
+    return named | {name: record for name, record in found.items() if record}
 
 
 def left_over(settings: Settings, name: str, record: Deployed | None, flow: Flow) -> Stored:

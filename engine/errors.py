@@ -13,7 +13,10 @@ class MillstreamError(Exception):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One problem in a flow file: where it is, what is expected there and what was found instead."""
+    """One problem in a flow file: where it is, what is expected there and what was found instead.
+
+    What has the severity `warning` runs as it is written; everything else is an `error`.
+    """
 
     code: str
     message: str
@@ -23,9 +26,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     option: str = ""
     hint: str = ""
+    severity: str = "error"
 
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}:{self.column}: " if self.line else f"{self.path}: " if self.path else ""
+        where += f"{self.severity}: " if self.severity != "error" else ""
         node = f"node '{self.node}': " if self.node else ""
         option = f"{self.option}: " if self.option else ""
         hint = f" ({self.hint})" if self.hint else ""

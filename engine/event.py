@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 MICROSECONDS = 1_000_000
+_HASH = blake2b(digest_size=16)
 
 
 class Event(msgspec.Struct, gc=False):
@@ -35,7 +36,9 @@ class Event(msgspec.Struct, gc=False):
 def derived_id(node: str, key: str, start: int | str | bytes) -> bytes:
     """Return the 16 byte id of an event that `node` made for `key`, with `start` of its window, episode or part."""
     begin = start.hex() if isinstance(start, bytes) else str(start)
-    return blake2b(f"{node}\0{key}\0{begin}".encode(), digest_size=16).digest()
+    hashed = _HASH.copy()  # cheaper than a new one
+    hashed.update(f"{node}\0{key}\0{begin}".encode())
+    return hashed.digest()
 
 
 def stream_prefix(stream: str) -> bytes:

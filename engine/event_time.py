@@ -10,13 +10,17 @@ AHEAD = 60 * MICROSECONDS
 
 
 def event_time(value: Any, field: str, arrival: int) -> int:
-    """Return a time as microseconds: ISO 8601 text (UTC where it names no zone), or a number of s, ms or µs since 1970.
+    """Return a time as microseconds: ISO 8601 text (UTC where it names no zone), read or not, or a number since 1970.
+
+    A number is one of seconds, milliseconds or microseconds, by its size.
 
     A time more than a minute after the arrival is refused: one wrong clock would make all that follows late; so is one
     before 1970, where windows begin.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         time = round(min(value, 1e30) * (MICROSECONDS if value < 1e11 else 1000 if value < 1e14 else 1))
+    elif isinstance(value, datetime):
+        time = microseconds(value)
     elif isinstance(value, str):
         try:
             time = microseconds(datetime.fromisoformat(value))

@@ -3,8 +3,11 @@
 import ast
 
 from engine import expression_values as values
+from engine.expression_check import Type
 from engine.expression_operand import Operand, Writer
 from engine.expression_refusals import OPERATORS
+
+TEXT = Type("text")
 
 
 class ArithmeticWriter(Writer):
@@ -18,7 +21,21 @@ class ArithmeticWriter(Writer):
     def emit_binop(self, node: ast.BinOp, exact: bool = True) -> str:
         if self._native(node):
             return self._arithmetic(node, exact)
+        if self.checked.types[node.left] == self.checked.types[node.right] == TEXT:
+            return self._joined(node)
         return f"{self.scope.bind(values.add, 'add')}({self.emit(node.left)}, {self.emit(node.right)})"
+
+    def _joined(self, node: ast.BinOp) -> str:
+        """Return a sum of texts that are surely there, bounded once."""
+        name = self.scope.temporary()
+        source = " + ".join(self.emit(part) for part in self._texts(node))
+        slow = f"{self.scope.bind(values.bounded_text, 'bounded_text')}({name})"
+        return f"({name} if len({name} := {source}) <= {values.TEXT_LIMIT} else {slow})"
+
+    def _texts(self, node: ast.expr) -> list[ast.expr]:
+        if isinstance(node, ast.BinOp) and self.checked.types[node.left] == self.checked.types[node.right] == TEXT:
+            return [*self._texts(node.left), *self._texts(node.right)]
+        return [node]
 
     def _native(self, node: ast.expr) -> bool:
         """Tell if a node is arithmetic of which Python's own operators refuse whatever is no number."""

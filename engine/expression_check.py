@@ -74,8 +74,10 @@ def union(types: Sequence[Type]) -> Type:
 class Checked:
     """Walk the tree once: collects faults, the names used, and the type of every node."""
 
-    def __init__(self, text: str, tree: ast.expr, settings: Mapping[str, object]) -> None:
-        self.text, self.tree, self.known_settings = text, tree, settings
+    def __init__(
+        self, text: str, tree: ast.expr, settings: Mapping[str, object], fields: Mapping[str, Type] | None = None
+    ) -> None:
+        self.text, self.tree, self.known_settings, self.known_fields = text, tree, settings, fields or {}
         self.faults: list[Fault] = []
         self.types: dict[ast.expr, Type] = {}
         self.fields: Counter[str] = Counter()
@@ -120,7 +122,7 @@ class Checked:
         if node.id.startswith("_"):
             return self.fault(node, f"the name '{node.id}' begins with '_'")
         self.fields[node.id] += 1
-        return ANY
+        return self.known_fields.get(node.id, ANY)
 
     def check_attribute(self, node: ast.Attribute) -> Type:
         if node.attr.startswith("_"):

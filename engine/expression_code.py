@@ -33,6 +33,8 @@ class Code(ArithmeticWriter):
     def emit_name(self, node: ast.Name, bind: bool = False) -> str:
         if node.id in CONSTANTS:
             return repr(CONSTANTS[node.id])
+        if self.scope.fields is not None:
+            return self.scope.fields.get(node.id, "None")
         local = f"f_{node.id}"
         if local in self.bound:
             return local

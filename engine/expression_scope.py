@@ -1,6 +1,9 @@
 """How the generated source of an expression reaches the event and the constants around it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from engine.expression_check import Type
 
 
 @dataclass
@@ -9,8 +12,9 @@ class Scope:
 
     Each attribute is the source text that yields that part of the event: `data` (a dict), `meta` (a dict or None),
     `time` and `arrival` (µs since 1970), `id` (bytes), `topic`, `key`, `source`; `levels` the topic split at its
-    slashes, where that is at hand. Locals named `f_…` and `v1`, `v2`, … belong to the expressions. `constants` (named
-    `x_…`) become globals of the generated function.
+    slashes, where that is at hand. `fields`, where all fields are known and at hand one by one, has the source of each
+    (what is not there is none), and `types` what is known of them. Locals named `f_…` and `v1`, `v2`, … belong to the
+    expressions. `constants` (named `x_…`) become globals of the generated function.
     """
 
     data: str = "d"
@@ -22,6 +26,8 @@ class Scope:
     id: str = "id"
     arrival: str = "arrival"
     levels: str | None = None
+    fields: Mapping[str, str] | None = None
+    types: Mapping[str, Type] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
     temporaries: int = 0
 

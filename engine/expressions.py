@@ -15,7 +15,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from engine import expression_explain
-from engine.expression_check import META, Checked
+from engine.expression_check import META, Checked, Type
 from engine.expression_code import Code
 from engine.expression_faults import ExpressionFault, Fault
 from engine.expression_scope import Scope
@@ -62,7 +62,19 @@ class Expression:
 
     def code(self, scope: Scope) -> str:
         """Return Python source of the expression that reaches the event and its constants through `scope`."""
-        return Code(self._checked, scope).emit(self._checked.tree)
+        checked = self._known(scope.types)
+        return Code(checked, scope).emit(checked.tree)
+
+    def evident(self, types: Mapping[str, Type]) -> Type:
+        """Return what is evident of the result where the types of fields are known."""
+        return self._known(types).types[self._checked.tree]
+
+    def _known(self, types: Mapping[str, Type]) -> Checked:
+        """Return the check with these types of fields; where it could not succeed with them, nothing is known."""
+        if not types:
+            return self._checked
+        checked = Checked(self.text, self._checked.tree, self._checked.settings, types)
+        return self._checked if checked.faults else checked
 
     def explain(self, event: Any) -> str:
         """Return one line that says which part fails on an event, why, and the values it looked at."""

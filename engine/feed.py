@@ -8,7 +8,7 @@ import msgspec
 
 from engine.block import Block
 from engine.component import Arrival, PulledSource, Reader
-from engine.decode import Decoding, Run, received
+from engine.decode import Run, received
 from engine.event import MICROSECONDS, stream_prefix
 from engine.gap import PAUSE
 from engine.inbox import InboxReader
@@ -18,7 +18,7 @@ from engine.outputs import COUNTS
 from engine.plan import SOURCES, Plan
 
 LIMIT = 2_000
-LONGEST_WAIT = 0.1
+LONGEST_WAIT, IDLE_WAIT = 0.1, 0.5
 
 
 class Position(msgspec.Struct):
@@ -44,11 +44,11 @@ class Feed:
     def __init__(self, plan: Plan, inbox: InboxReader, clock: Clock, upstream: Upstream, position: Position) -> None:
         self.position = position
         self.head = 0
-        self._decoding = Decoding(plan.flow)
+        self._plan = plan
         self._inbox, self._clock, self._upstream = inbox, clock, upstream
         self._woken = threading.Event()
         self._mark: tuple[int, int] | None = None
-        self._asked = False
+        self._asked, self._settled, self._told = False, True, -1
         self._last = self._oldest = self._seen = 0
         self._base = (0, 0)
         sources = [(n.name, n.component) for n in plan.flow.section("sources")]
@@ -74,14 +74,26 @@ class Feed:
         behind = self.head > self.position.offset and self._oldest > 0
         return max(0.0, time.time() - self._oldest / MICROSECONDS) if behind else 0.0
 
+    def wake_up(self) -> None:
+        """End a wait; from any thread."""
+        self._woken.set()
+
     def wait(self) -> None:
-        """Wait until something may be there: a wake-up, a source's own time, or a tenth of a second."""
-        soonest = min(self._wake_at.values(), default=None)
-        if soonest is None:
-            self._woken.wait(LONGEST_WAIT)
-        else:
-            self._woken.wait(min(LONGEST_WAIT, max(0.001, soonest / MICROSECONDS - time.time())))
+        """Wait until something may be there: a wake-up, a timer, a source's own time, or a tenth of a second.
+
+        Where all that was given is durable it may be half a second.
+        """
+        self._woken.wait(self._patience())
         self._woken.clear()
+
+    def _patience(self) -> float:
+        soonest, due, now = min(self._wake_at.values(), default=None), self._clock.next(), self._now()
+        waits = [IDLE_WAIT if self._settled and (due is None or due > now) else LONGEST_WAIT]
+        if due is not None and due > now:
+            waits.append((due - now) / MICROSECONDS)
+        if soonest is not None:
+            waits.append((soonest - _wall()) / MICROSECONDS)
+        return max(0.001, min(waits))
 
     def next(self) -> list[list[Run] | Mark]:
         """Return what is there now, in order."""
@@ -90,7 +102,7 @@ class Feed:
         if blocks:
             offsets = (self.position.offset, blocks[-1].last)
             counts = (COUNTS, [(AT, offsets), *received(blocks)])
-            found.append([*self._decoding.runs(blocks, self._inbox.prefix), counts])
+            found.append([*self._plan.records(blocks, self._inbox.prefix), counts])
             self.position.offset = offsets[1]
             self._last = self._oldest = blocks[-1].time
             self._heed(self._last)
@@ -100,6 +112,8 @@ class Feed:
             self._pass_time(found, self._last)
         else:
             self._idle(found)
+        if found:
+            self._settled = False
         return found
 
     def _pull(self, name: str) -> list[list[Run] | Mark]:
@@ -116,7 +130,7 @@ class Feed:
             return []
         self._last = max(self._last, pull.arrivals[-1][0])
         blocks = _blocks(name, pull.arrivals, count)
-        runs = self._decoding.runs(blocks, stream_prefix(f"{self._inbox.stream}/{name}"))
+        runs = self._plan.records(blocks, stream_prefix(f"{self._inbox.stream}/{name}"))
         return [[*runs, (COUNTS, received(blocks))]]
 
     def _pass_time(self, found: list[list[Run] | Mark], now: int) -> None:
@@ -146,8 +160,11 @@ class Feed:
         return max(_wall(), time + _monotonic() - at if time else 0)
 
     def used(self, offset: int) -> None:
-        """Tell upstream what is durable everywhere."""
-        self._upstream.used(offset)
+        """Take note that all that was given before the last snapshot is durable everywhere, and tell upstream."""
+        self._settled = True
+        if offset != self._told:
+            self._told = offset
+            self._upstream.used(offset)
 
     def close(self) -> None:
         """Close the readers."""
@@ -168,7 +185,7 @@ def _blocks(name: str, arrivals: list[tuple[int, Arrival]], count: int) -> list[
     found: list[Block] = []
     for number, (at, arrival) in enumerate(arrivals, count + 1):
         if not found or found[-1].time != at:
-            found.append(Block(number, at, [name], b"", [], [], [], {}, {}))
+            found.append(Block(number, at, [name], b"", [], [], [], {}, []))
         block = found[-1]
         if arrival.topic not in block.topics:
             block.topics.append(arrival.topic)

@@ -84,6 +84,16 @@ class Flow(msgspec.Struct, kw_only=True):
             waiting += [self.nodes[w.node] for w in one.inputs if w.node in self.nodes and w.node not in seen]
         return None
 
+    def before(self, node: Node) -> list[Node]:
+        """Return the nodes whose events come to a node, however far, the nearest first."""
+        found = {node.name: node}
+        waiting = [node]
+        for one in waiting:
+            new = [self.nodes[wire.node] for wire in one.inputs if wire.node in self.nodes.keys() - found.keys()]
+            found |= {other.name: other for other in new}
+            waiting += new
+        return waiting[1:]
+
     def shuffler(self, node: Node) -> Node | None:
         """Return a node before this one after which the order of events differs from replay to replay, or None.
 

@@ -6,13 +6,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from engine.field_docs import wanted
 from engine.quantities import Duration
 
 
 class Send(BaseModel):
     """One message of a flow test."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     to: str
     """The source that gets it."""
@@ -42,7 +43,7 @@ class Restart(BaseModel):
     What is sent to a gateway that is down arrives when it is back.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     at: Duration
     """When it stops."""
@@ -63,7 +64,7 @@ class Restart(BaseModel):
 class FlowTest(BaseModel):
     """One test. `expect` maps a node (or `deadletters`, or `node.output`) to what came out of it, in order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     name: str
     """What must hold."""

@@ -56,11 +56,37 @@ class Used(msgspec.Struct, tag="used", array_like=True):
     offset: int
 
 
+class StepCost(msgspec.Struct, array_like=True):
+    """What a step has cost since its worker started, and what it holds.
+
+    `kind` is `start` (all before the first read), `read` (of the inbox, and decoding), `stretch` (the stateless nodes
+    that begin after `name`), `keyed`, `sink`, or `thread` (`dataflow` or `io`, with the steps that run on it).
+    In seconds: `cpu` (`elsewhere` is the part that other threads took), `snapshot` (what a keyed node took to make
+    those of its state) and `busy` (how long a sink was at work, with all its waits). `keys` and `state` (bytes) are
+    those of the last snapshot. Of a sink, `queued` events are in memory, which takes `room`, and `spilled` on the
+    disk, full to `spill_fill` (0 to 1).
+    """
+
+    kind: str
+    name: str
+    cpu: float = 0.0
+    elsewhere: float = 0.0
+    busy: float = 0.0
+    snapshot: float = 0.0
+    keys: int = 0
+    state: int = 0
+    queued: int = 0
+    room: int = 0
+    spilled: int = 0
+    spill_fill: float = 0.0
+
+
 class Report(msgspec.Struct, tag="report", array_like=True):
     """What a worker counts: by node `{"in": …, "out": …, "dead": …}`; `lag` in seconds, `rss` in bytes.
 
     It has read up to `offset` of an inbox that is committed up to `head`, and `lag` is the age of the next record.
-    `ledger` has the terms of the ledger, `unbalanced` the nodes where it does not balance.
+    `ledger` has the terms of the ledger, `unbalanced` the nodes where it does not balance. `cpu` are the seconds that
+    the process has taken of one core, `steps` says what for.
     """
 
     nodes: dict[str, dict[str, int | float]] = {}
@@ -71,6 +97,8 @@ class Report(msgspec.Struct, tag="report", array_like=True):
     head: int = 0
     ledger: dict[str, int] = {}
     unbalanced: dict[str, int] = {}
+    cpu: float = 0.0
+    steps: list[StepCost] = []
 
 
 class AskMark(msgspec.Struct, tag="ask", array_like=True):

@@ -9,7 +9,7 @@ import msgspec
 from engine.block import Block
 from engine.component import Sink
 from engine.dead import DeadLetter
-from engine.decode import Decoding, received
+from engine.decode import received
 from engine.event import Event, stream_prefix
 from engine.flow import Flow, Input, Node
 from engine.gap import Gap
@@ -37,7 +37,6 @@ class Harness:
     def __init__(self, flow: Flow, stream: str = "test", taps: Iterable[str] = ()) -> None:
         flow = tapped(flow, taps)
         self.plan = Plan(flow)
-        self.decoding = Decoding(flow)
         self.prefix = stream_prefix(stream)
         self.out: dict[str, list[Event]] = defaultdict(list)
         self.dead: list[DeadLetter] = []
@@ -67,7 +66,7 @@ class Harness:
         """Read several commits of the inbox at once, as a worker does that has fallen behind."""
         self.head = blocks[-1].last
         counts = (COUNTS, [(AT, (blocks[0].first - 1, self.head)), *received(blocks)])
-        self._route(self.plan.run_sources([*self.decoding.runs(blocks, self.prefix), counts]))
+        self._route(self.plan.run_sources([*self.plan.records(blocks, self.prefix), counts]))
 
     def tick(self, now: int) -> None:
         """Let time pass where nothing arrives; nothing is told where nothing waits for it, as in the feed."""
@@ -152,5 +151,5 @@ def block_of(messages: list[Sent], first: int, time: int) -> Block:
         topic_index=[topics.index(m.topic) for m in messages],
         payloads=[m.payload for m in messages],
         metas={i: m.meta for i, m in enumerate(messages) if m.meta},
-        packets={},
+        packets=[],
     )

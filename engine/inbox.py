@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from engine.arrival_clock import ArrivalClock
+from engine.arrivals import Arrivals
 from engine.component import Arrival, Reply
 from engine.errors import EventFault, Unavailable
 from engine.event import stream_prefix
@@ -24,8 +25,7 @@ __all__ = ["InboxReader", "InboxWriter"]
 
 CAPACITY = 64 << 20
 OVERHEAD = 200  # bytes of memory that a waiting arrival takes beside its payload and topic, roughly
-COMMIT_RECORDS = 2_000
-BEAT = 1.0  # seconds
+COMMIT_RECORDS, BEAT = 2_000, 1.0  # records, seconds
 log = structlog.get_logger()
 
 
@@ -34,6 +34,7 @@ class InboxWriter:
 
     `on_commit(head, time)` is called on the loop after each commit. `capacity` bounds the bytes that wait for a commit,
     `bounds` what lies on the disk; `clock` makes the clock of arrivals, from the last time that was given away.
+    `fill` is how near the bound is what waits there, 0 to 1.
     """
 
     def __init__(
@@ -51,13 +52,12 @@ class InboxWriter:
         self._capacity, self._on_commit, self._commit_records = capacity, on_commit, commit_records
         self._changed = threading.Condition()
         self._waiting: deque[Submission] = deque()
-        self._waiting_bytes = 0
         self._acknowledged: list[tuple[str, Iterable[int]]] = []
         self._busy, self._closing, self._failing = False, True, False
-        self._make_clock, self._room, self._full = clock, Room(path, bounds), ""
+        self._make_clock, self._room, self._full, self.fill = clock, Room(path, bounds), "", 0.0
         self._answers: list[tuple[int, Reply, asyncio.Future[None]]] = []
         self._keeping: list[asyncio.Future[None]] = []
-        self._mark, self._time, self._used = (0, 0), 0, 0
+        self._mark, self._time, self._used, self._waiting_bytes = (0, 0), 0, 0, 0
         self._trim: tuple[int, int] | None = None
         self._trimming: tuple[int, int] | None = None
 
@@ -93,7 +93,7 @@ class InboxWriter:
                 return
             self._touch(self._clock.beat())
             backlog = self._log.backlog.size
-        full = self._room.refusal(backlog)
+        full, self.fill = self._room.refusal(backlog), self._room.fill(backlog)
         if bool(full) != bool(self._full):
             log.warning("inbox takes no more" if full else "inbox takes again", flow=self.flow, reason=full)
         self._full = full
@@ -111,14 +111,19 @@ class InboxWriter:
         """Return the offset of the last committed record, 0 before the first."""
         return self._mark[0]
 
-    def submit(self, source: str, arrivals: Sequence[Arrival], done: Done) -> Submission:
+    @property
+    def done(self) -> int:
+        """Return the offset up to which the worker is done, its states included."""
+        return self._used
+
+    def submit(self, source: str, arrivals: Arrivals | Sequence[Arrival], done: Done) -> Submission:
         """Hand arrivals to the next commit; `done(first offset, error or None)` is called on the loop. Any thread.
 
         Raises Unavailable when the inbox is full or closed, EventFault for what can never be taken. What has a once-key
         that is stored is not stored again; with another digest than the stored one the error is KeyReused.
         """
-        size = sum([len(a.payload) + len(a.topic) for a in arrivals]) + OVERHEAD * len(arrivals)
-        submission = Submission(source, arrivals, done, size)
+        columns = Arrivals.of(arrivals)
+        submission = Submission(source, columns, done, size := columns.size + OVERHEAD * len(columns))
         with self._changed:
             self._admit(size)
             self._waiting.append(submission)
@@ -227,7 +232,7 @@ class InboxWriter:
 
     def _called(self) -> bool:
         some = self._waiting or self._acknowledged or self._trim or self._trimming or self._answers or self._clock.gaps
-        return bool(some) or self._closing or self._used > self._log.used
+        return bool(some or self._closing or self._used > self._log.used)
 
     def _commit(self, batch: list[Submission]) -> None:
         try:
@@ -239,8 +244,8 @@ class InboxWriter:
             self._mark, self._busy = (self._log.head, self._time), False
             self._waiting_bytes -= sum([submission.size for submission in batch])
         if self._failing:
-            self._failing = False
             log.warning("inbox writes again", flow=self.flow)
+        self._failing = False
         self._post(self._deliver, batch, self._mark)
 
     def _fail(self, batch: list[Submission], fault: Exception) -> None:
@@ -252,8 +257,8 @@ class InboxWriter:
         for submission in failed:
             submission.fault = error
         if not self._failing:
-            self._failing = True
             log.error("inbox cannot be written", flow=self.flow, path=str(self.path), reason=str(fault))
+        self._failing = True
         self._post(self._deliver, failed, None)
 
     def _post(self, call: Callable[..., None], things: Sequence[Any], *more: Any) -> None:
@@ -263,9 +268,9 @@ class InboxWriter:
             log.warning("inbox has nobody to tell", flow=self.flow, things=len(things))
 
     def _tell_kept(self) -> None:
-        if self._keeping:
-            self._post(_end, self._keeping)
+        if keeping := self._keeping:
             self._keeping = []
+            self._post(_end, keeping)
 
     def _deliver(self, batch: list[Submission], commit: tuple[int, int] | None) -> None:
         for submission in batch:

@@ -56,6 +56,10 @@ class Room:
         self._folder, self._bounds = path.parent, bounds
         self._behind = self._filled = False
 
+    def fill(self, backlog: int) -> float:
+        """Return how near that bound is, 0 to 1."""
+        return min(1.0, backlog / self._bounds.backlog)
+
     def refusal(self, backlog: int) -> str:
         """Return why nothing more is taken, or an empty text. Looks at the disk: not more than once a second."""
         most, least = self._bounds.backlog, self._bounds.free

@@ -16,7 +16,7 @@ from engine.errors import EnvironmentFault
 from engine.gap import Gap
 
 APPLICATION = 0x4D494C4C  # "MILL"
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 create table block (first integer primary key, count integer not null, time integer not null, body blob not null);
 create table state (name text primary key, value blob not null) without rowid;
@@ -27,6 +27,8 @@ create table once (offset integer primary key, key blob not null unique, time in
 create table answer (offset integer primary key, status integer not null, body blob not null);
 """
 MOST_GAPS = 10_000
+_ENDS = "select (select min(first) from block), first, time from block order by first desc limit 1"
+_AT = "select first, time from block where first <= ? order by first desc limit 1"
 T = TypeVar("T")
 
 
@@ -101,8 +103,10 @@ def _or_close(connection: sqlite3.Connection, prepare: Callable[[], object]) -> 
 def _prepare(connection: sqlite3.Connection, path: Path, flow: str) -> None:
     if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
         _create(connection, flow)
-    if _check(connection, path) == 1:
-        connection.executescript(f"begin immediate; {SINCE_VERSION_2} pragma user_version={VERSION}; commit;")
+    version = _check(connection, path)
+    if version < VERSION:
+        tables = SINCE_VERSION_2 if version == 1 else ""
+        connection.executescript(f"begin immediate; {tables} pragma user_version={VERSION}; commit;")
     found = stream(connection).rpartition(":")[0]
     if found != flow:
         raise EnvironmentFault(f"{path}: expected the inbox of flow '{flow}'; got that of '{found}'")
@@ -122,12 +126,16 @@ def _create(connection: sqlite3.Connection, flow: str) -> None:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of an inbox; one of version 1 has no gaps and no once-keys: its writer adds the tables."""
+    """Return the version of an inbox.
+
+    One of version 1 has no gaps and no once-keys: its writer adds the tables. Up to version 2 blocks had another form,
+    which is still read.
+    """
     application = connection.execute("pragma application_id").fetchone()[0]
     version = connection.execute("pragma user_version").fetchone()[0]
     if application != APPLICATION:
         raise EnvironmentFault(f"{path}: expected an inbox; got an SQLite file with application id {application:#x}")
-    if version not in (1, VERSION):
+    if not 1 <= version <= VERSION:
         raise EnvironmentFault(f"{path}: expected an inbox of version {VERSION}; got version {version}")
     return int(version)
 
@@ -149,9 +157,18 @@ def oldest(connection: sqlite3.Connection) -> int:
 
 
 def first_since(connection: sqlite3.Connection, time: int) -> int | None:
-    """Return the offset of the first record that arrived at `time` or later; None: there is none."""
-    found = connection.execute("select min(first) from block where time >= ?", [time]).fetchone()[0]
-    return None if found is None else int(found)
+    """Return the offset of the first record that arrived at `time` or later; None: there is none.
+
+    Times never fall from block to block, so it is searched by halves: the time is in no index.
+    """
+    low, high, latest = connection.execute(_ENDS).fetchone() or (0, 0, 0)
+    if latest < time or not high:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        first, arrived = connection.execute(_AT, [middle]).fetchone()
+        low, high = (low, first) if arrived >= time else (middle + 1, high)
+    return int(high)
 
 
 def progress(connection: sqlite3.Connection) -> Progress:

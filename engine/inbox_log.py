@@ -6,20 +6,21 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from engine import inbox_file
-from engine.block import SOURCES_IN_A_BLOCK, BlockBuilder, encode_block
-from engine.component import Arrival, Reply
+from engine.arrivals import Arrivals
+from engine.block import SOURCES_IN_A_BLOCK, Block, BlockBuilder
+from engine.component import Reply
 from engine.errors import EventFault, KeyReused
 from engine.gap import Gap
 from engine.inbox_bounds import Backlog
 from engine.once import OnceKeys
-from engine.redelivery import Unacknowledged
+from engine.redelivery import Sight, Unacknowledged, sight
 
 SETTLE_ACKNOWLEDGED, SETTLE = 0.1, 1.0  # seconds
 COMMIT_BYTES = 8 << 20
@@ -27,6 +28,7 @@ KEEP_KEYS = 24 * 3600 * 1_000_000
 CHECKPOINT_BYTES, LONG_WAL = 4 << 20, 64 << 20
 FRAME = 4096 + 24
 TRIM_BLOCKS, TRIM_BYTES = 64, 1 << 20
+INSERT = "insert into block values (?, ?, ?, ?)"
 Done = Callable[[int, BaseException | None], None]
 
 
@@ -37,7 +39,7 @@ class Submission(msgspec.Struct, eq=False):
     """
 
     source: str
-    arrivals: Sequence[Arrival]
+    arrivals: Arrivals
     done: Done
     size: int
     first: int = 0
@@ -81,7 +83,7 @@ class InboxLog:
         self._lock, self.alive = inbox_file.lock(path)
         self.gaps: list[Gap] = []
         self._eager, self.due, self._unchecked, self._not_before = False, math.inf, 0, 0.0
-        self._unacknowledged = Unacknowledged()
+        self._unacknowledged, self._seen = Unacknowledged(self._look), Block(0, 0, [], b"", [], [], [], {}, [])
         try:
             self._connection = inbox_file.open_writable(path, flow)
             with inbox_file.read_faults(path):
@@ -104,6 +106,14 @@ class InboxLog:
                     if block.first > last:
                         break
                     self._unacknowledged.restore(block, first, last)
+
+    def _look(self, offset: int) -> Sight | None:
+        """Return how a stored message looks; those of one block are asked for together."""
+        if not self._seen.first <= offset <= self._seen.last:
+            with closing(inbox_file.blocks_from(self._connection, offset)) as blocks:
+                self._seen = next(blocks, self._seen)
+        block, at = self._seen, offset - self._seen.first
+        return sight(block.topics[block.topic_index[at]], block.payloads[at]) if 0 <= at < len(block.payloads) else None
 
     def acknowledge(self, source: str, packets: Iterable[int]) -> None:
         """Forget MQTT packets whose acknowledgements have reached the broker."""
@@ -132,7 +142,7 @@ class InboxLog:
         try:
             for submission in batch:
                 self._add(builder, submission, first + len(builder))
-            self._store(first, len(builder), now, encode_block(builder.block(first, now)))
+            self._store(first, len(builder), now, builder.encode(first, now) if builder else b"")
         except sqlite3.Error:
             self._roll_back()
             raise
@@ -157,28 +167,35 @@ class InboxLog:
         except KeyReused as fault:
             submission.fault = fault
             return
-        if submission.repeated and len(arrivals) == 1 and arrivals[0].once:
-            submission.answer = self.once.answer(arrivals[0])
+        if submission.repeated and len(arrivals) == 1 and arrivals.keys:
+            submission.answer = self.once.answer(arrivals)
         builder.add(submission.source, new)
 
     def _store(self, first: int, count: int, now: int, body: bytes) -> None:
         remember = self._eager or time.monotonic() >= self.due
         if not count and not remember:
             return
+        row = (first, count, now, body) if count else None
+        if row and not (remember or self.gaps or self.once.waits):
+            self._connection.execute(INSERT, row)  # a transaction by itself
+        else:
+            self._store_together(row, now, remember)
+        if count:
+            self.backlog.add(first + count - 1, len(body))
+        self._stored(len(body) if count else 0, remember)
+
+    def _store_together(self, row: tuple[int, int, int, bytes] | None, now: int, remember: bool) -> None:
         execute = self._connection.execute
         try:
             execute("begin immediate")
-            if count:
-                execute("insert into block values (?, ?, ?, ?)", (first, count, now, body))
+            if row:
+                execute(INSERT, row)
             self._store_beside(now, remember)
             execute("commit")
         except BaseException:
             if self._connection.in_transaction:
                 execute("rollback")
             raise
-        if count:
-            self.backlog.add(first + count - 1, len(body))
-        self._stored(len(body) if count else 0, remember)
 
     def _store_beside(self, now: int, remember: bool) -> None:
         self.once.write(now)
@@ -215,12 +232,13 @@ class InboxLog:
         spare = inbox_file.allocated(self._connection) - keep_size
         limit = min(self.used, self.head - 1)
         query = "select first, count, time, length(body) from block where first <= ? order by first limit ?"
-        cut = freed = 0
+        cut = last = freed = 0
         for first, count, committed, size in self._connection.execute(query, (limit, TRIM_BLOCKS)).fetchall():
             if first + count - 1 > limit or (committed >= oldest and freed >= spare) or freed > TRIM_BYTES:
                 break
-            cut, freed = first, freed + size
+            cut, last, freed = first, first + count - 1, freed + size
         if cut:
+            self._unacknowledged.leave(last)
             self._connection.execute("delete from block where first <= ?", (cut,))
             self._unchecked += freed // 16 + 2 * FRAME
         return cut > 0
@@ -246,7 +264,7 @@ def _sound(submission: Submission) -> bool:
     builder = BlockBuilder()
     try:
         builder.add(submission.source, submission.arrivals)
-        encode_block(builder.block(1, 1))
+        builder.encode(1, 1)
     except Exception as fault:
         submission.fault = EventFault(f"cannot be stored: {fault}")
         return False

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from engine.arrivals import Arrivals
 from engine.component import Arrival, Reply
 from engine.inbox import InboxWriter
 from engine.inbox_log import Submission
@@ -141,12 +142,17 @@ class FlowIntake:
         self.flow, self.source, self.mqtt = flow, source, mqtt
         self._writer, self._desk, self._on_state = writer, desk, on_state
 
-    async def append(self, arrivals: Sequence[Arrival], *, expect_reply: bool = False) -> list[bytes]:
+    async def store(self, arrivals: Arrivals) -> None:
+        """Return once all are committed; raises as `append`."""
+        await self._commit(arrivals)
+
+    async def append(self, arrivals: Arrivals | Sequence[Arrival], *, expect_reply: bool = False) -> list[bytes]:
         """Return the event ids once all are committed; with `expect_reply` their answers are kept for `reply`.
 
         Raises Unavailable when the inbox is full or cannot write, EventFault for what can never be stored, KeyReused.
         When cancelled, the arrivals may still be committed.
         """
+        arrivals = Arrivals.of(arrivals)
         if not arrivals:
             return []
         if not expect_reply:
@@ -159,14 +165,14 @@ class FlowIntake:
             if submission.answer:
                 self._desk.recall(ids[0], submission.answer)
         finally:
-            self._desk.expected(ids, keyed=bool(arrivals[0].once))
+            self._desk.expected(ids, keyed=bool(arrivals.keys))
         return ids
 
     def _ids(self, submission: Submission) -> list[bytes]:
         prefix = self._writer.prefix
         return [prefix + offset.to_bytes(8, "big") for offset in submission.offsets()]
 
-    async def _commit(self, arrivals: Sequence[Arrival]) -> Submission:
+    async def _commit(self, arrivals: Arrivals) -> Submission:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(_first: int, fault: BaseException | None) -> None:
@@ -181,7 +187,7 @@ class FlowIntake:
         await future
         return submission
 
-    def submit(self, arrivals: Sequence[Arrival], done: Callable[[BaseException | None], None]) -> None:
+    def submit(self, arrivals: Arrivals | Sequence[Arrival], done: Callable[[BaseException | None], None]) -> None:
         """Append without a task: `done` is called on the loop after the commit, with the error or None.
 
         Raises Unavailable at once when the inbox is full.

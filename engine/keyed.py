@@ -6,7 +6,6 @@ Gaps in time (the gateway was down) are told to the states before anything fires
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -17,9 +16,9 @@ from engine.dead import dead_letter
 from engine.event import Event, derived_id
 from engine.gap import Gap, between
 from engine.outputs import COUNTS, Outputs
+from engine.snapshot import decoded, encoded
 
 SHARDS = tuple(str(number) for number in range(16))
-DEEPEST = 100
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -92,37 +91,28 @@ class Shard:
         self._marks = dict.fromkeys(gate.stages, 0)
         self._through = 0
         self._heap: list[tuple[int, str]] = []
-        self._due: dict[str, int] = {}
         self._listed: dict[str, int] = {}
         self._bytes: bytes | None = None
         self._came = self._own_faults = 0
         self._counted = (f"came {node}", f"echo {node}", f"timer {node}")
         self._lefts: dict[str, str] = {}
-        self._coder = msgspec.msgpack.Decoder(tuple[int, dict[str, operator.state_type]])  # type: ignore[name-defined]
 
     def restore(self, snapshot: bytes) -> None:
         """Take the states of a snapshot."""
-        self.now, self.states = self._coder.decode(snapshot)
+        self.now, self.states = decoded(snapshot, self.operator.state_type)
         self._bytes = snapshot
         if self.timed:
-            self._due = {
+            self._listed = {
                 key: due for key, state in self.states.items() if (due := self.operator.due(state)) is not None
             }
-            self._listed = dict(self._due)
-            self._heap = [(due, key) for key, due in self._due.items()]
+            self._heap = [(due, key) for key, due in self._listed.items()]
             heapify(self._heap)
             self._tell()
 
     def snapshot(self) -> bytes:
-        """Return the states as bytes; later events do not change them.
-
-        What MessagePack cannot hold (a number of more than 64 bits in an event that waits) is kept as near as it can.
-        """
+        """Return the states as bytes; later events do not change them."""
         if self._bytes is None:
-            try:
-                self._bytes = msgspec.msgpack.encode((self.now, self.states))
-            except (OverflowError, TypeError, ValueError, RecursionError):
-                self._bytes = msgspec.msgpack.encode((self.now, storable(self.states)))
+            self._bytes = encoded(self.now, self.states)
         return self._bytes
 
     def on_batch(self, items: Iterable[list[Event] | Mark]) -> list[tuple[str, list[Any]] | Mark]:
@@ -159,17 +149,31 @@ class Shard:
             else:
                 self._bytes = None
                 self._came += len(item)
-                follow = type(item) is not Aside
-                for event in item:
-                    self._event(event, follow)
+                self._chunk(item)
                 found += self.outputs.take()
         if self.timed:
             self._tell()
         return found
 
-    def _event(self, event: Event, follow: bool) -> None:
-        if event.arrival > self.now and follow:
-            self._pass(event.arrival)
+    def _chunk(self, events: list[Event]) -> None:
+        """Take a chunk in runs: each ends before an event that moves the clock, since a timer may be due then."""
+        begin, now = 0, self.now
+        if type(events) is not Aside:
+            for at, event in enumerate(events):
+                if event.arrival > now:
+                    if at > begin:
+                        self._run(events[begin:at])
+                    begin, now = at, event.arrival
+                    self._pass(now)
+        self._run(events[begin:] if begin else events)
+
+    def _run(self, events: list[Event]) -> None:
+        states = self.states
+        for key in self.operator.on_events(states, events, self.outputs, self._event):
+            if key in states:
+                self._plan(key, self.operator.due(states[key]))
+
+    def _event(self, event: Event) -> None:
         key = event.key if self.operator.keyed else ""
         try:
             state = self.operator.on_event(self.states.get(key), event, self.outputs)
@@ -208,19 +212,14 @@ class Shard:
     def _keep(self, key: str, state: Any) -> None:
         if state is None:
             self.states.pop(key, None)
-            self._due.pop(key, None)
             return
         self.states[key] = state
         if self.timed:
             self._plan(key, self.operator.due(state))
 
     def _plan(self, key: str, due: int | None) -> None:
-        """Remember when a key is due; the heap has one entry a key, which may come up too early."""
-        if due is None:
-            self._due.pop(key, None)
-            return
-        self._due[key] = due
-        if due < self._listed.get(key, due + 1):
+        """See to it that a key comes up when it is due; the heap has one entry a key, which may come up too early."""
+        if due is not None and due < self._listed.get(key, due + 1):
             self._listed[key] = due
             heappush(self._heap, (due, key))
 
@@ -230,15 +229,14 @@ class Shard:
             if self._listed.get(key) != listed:
                 continue
             del self._listed[key]
-            due = self._due.get(key)
+            due = self.operator.due(self.states[key]) if key in self.states else None
             if due is not None and due > listed:
                 self._plan(key, due)
             elif due is not None:
                 self._bytes = None
-                del self._due[key]
-                self._keep(key, self._on_time(key, due))
+                self._on_time(key, due)
 
-    def _on_time(self, key: str, due: int) -> Any:
+    def _on_time(self, key: str, due: int) -> None:
         """Let the operator act; one that fails, or wants to act at the same time again, forgets the key."""
         try:
             state = self.operator.on_time(self.states[key], key, due, self.outputs)
@@ -247,8 +245,12 @@ class Shard:
                 raise ValueError("a later time to be called again")
         except Exception as fault:
             self._timer_fault(key, due, fault)
-            return None
-        return state
+            state = None
+        if state is None:
+            del self.states[key]
+        else:
+            self.states[key] = state
+            self._plan(key, again)
 
     def _timer_fault(self, key: str, at: int, fault: Exception) -> None:
         self._own_faults += 1
@@ -266,19 +268,3 @@ class Shard:
 
     def _tell(self) -> None:
         self.clock.set(self.node, self.shard, self._heap[0][0] if self._heap else None)
-
-
-def storable(value: Any, depth: int = 0) -> Any:
-    """Return a value in what MessagePack can hold, for states that it refuses."""
-    if depth > DEEPEST:
-        return None
-    if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.asdict(value)
-        value = list(fields.values()) if value.__struct_config__.array_like else fields
-    if isinstance(value, dict):
-        return {key if isinstance(key, int) else str(key): storable(inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [storable(inner, depth + 1) for inner in value]
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return float(value) if abs(value) < 1 << 1000 else None
-    return value if value is None or isinstance(value, bool | int | float | str | bytes | datetime) else str(value)

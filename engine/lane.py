@@ -16,6 +16,7 @@ import structlog
 
 from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, Unavailable
+from engine.meter import Step, metered
 from engine.outputs import DEAD
 from engine.spill import Spill
 from engine.writer import Writer
@@ -64,6 +65,7 @@ class Lane:
     ) -> None:
         self.name = name
         self.state = LaneState(spilled=spill.events if spill else 0)
+        self.step = Step()
         self._drop, self._spill, self._settled = drop, spill, settled
         self._chunks: deque[list[Any]] = deque()
         self._changed = threading.Condition()
@@ -82,9 +84,9 @@ class Lane:
         return self._put
 
     @property
-    def waiting(self) -> int:
-        """How many events that are durable here are not yet written to the target."""
-        return self.state.spilled
+    def waiting(self) -> tuple[int, float]:
+        """How many events are in memory, queued or being written, and how full (0 to 1) the spill is."""
+        return self._put - self._done, self._spill.fill if self._spill else 0.0
 
     def put(self, chunk: list[Any], *, wait: bool = True) -> None:
         """Add a chunk; with `wait`, the caller's thread waits while the lane is full."""
@@ -247,7 +249,7 @@ class Lane:
     async def _write(self, writer: Writer, batch: list[Any]) -> None:
         """Write a batch; an error that is not the target's is narrowed down to the events that cause it."""
         try:
-            await self._patient(lambda: writer.write(batch))
+            await self._patient(lambda: metered(writer.write(batch), self.step))
         except Exception as fault:
             if self.name == DEAD:
                 raise

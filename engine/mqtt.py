@@ -12,9 +12,10 @@ from engine.mqtt_codec import FAILURE, UNSUPPORTED_VERSION, Ack, Codec, ConnAck,
 from engine.mqtt_codec_5 import Mqtt5, reason
 from engine.mqtt_codec_311 import Mqtt311
 from engine.mqtt_link import Link
+from engine.mqtt_messages import Messages
 from engine.mqtt_outbox import Outbox, PublishRefused
 
-__all__ = ["Message", "MqttAddress", "MqttSession", "PublishRefused"]
+__all__ = ["Message", "Messages", "MqttAddress", "MqttSession", "PublishRefused"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class MqttSession:
         address: MqttAddress,
         client_id: str,
         *,
-        on_messages: Callable[[list[Message]], None] | None = None,
+        on_messages: Callable[[Messages], None] | None = None,
         topics: Sequence[tuple[str, int]] = (),
         version: Version = "auto",
         persistent: bool = True,

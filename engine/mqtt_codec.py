@@ -25,7 +25,7 @@ class MalformedPacket(ValueError):
 
 
 class Message(msgspec.Struct, gc=False):
-    """A PUBLISH as it arrived; `packet_id` is 0 at QoS 0."""
+    """A PUBLISH as it arrived; `packet_id` is 0 at QoS 0. `batch` is what it was received in."""
 
     topic: str
     payload: bytes
@@ -33,6 +33,7 @@ class Message(msgspec.Struct, gc=False):
     retain: bool
     dup: bool
     packet_id: int
+    batch: object = None
 
 
 class ConnAck(msgspec.Struct, frozen=True):
@@ -106,8 +107,8 @@ class Codec(Protocol):
     def disconnect(self) -> bytes:
         """Write a normal DISCONNECT."""
 
-    def decode(self, data: bytes, packets: list[Packet]) -> int:
-        """Append every complete packet of `data` to `packets` and return how many bytes they took.
+    def decode(self, data: bytes, packets: list[Packet], offset: int = 0, most: int | None = None) -> int:
+        """Append the complete packets from `offset` on, at most so many, and return where the next one begins.
 
         Raises MalformedPacket.
         """
@@ -116,6 +117,12 @@ class Codec(Protocol):
 def ack(kind: int, packet_id: int) -> bytes:
     """Write a successful PUBACK, PUBREC, PUBREL or PUBCOMP (the same bytes in both versions)."""
     return _ack(_ACK_HEADER[kind], packet_id)
+
+
+def acks(kind: int, packet_ids: Sequence[int]) -> bytes:
+    """Write many of them."""
+    head = _ACK_HEADER[kind] << 16
+    return struct.pack(f">{len(packet_ids)}I", *[head | packet_id for packet_id in packet_ids])
 
 
 def frame(data: bytes, offset: int) -> tuple[int, int] | None:
@@ -133,29 +140,3 @@ def frame(data: bytes, offset: int) -> tuple[int, int] | None:
             start = offset + 2 + place
             return start, start + length
     raise MalformedPacket("the remaining length takes more than four bytes")
-
-
-class PacketReader:
-    """Cut a stream of bytes, in whatever pieces it comes, into packets."""
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self._rest = bytearray()
-        self._need = 0
-
-    def feed(self, data: bytes, packets: list[Packet]) -> None:
-        """Append the packets that `data` completes to `packets`.
-
-        Raises MalformedPacket; what came before the fault is appended, and the reader is of no use afterwards.
-        """
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._need:
-                return
-            data = bytes(self._rest)
-            self._rest.clear()
-        end = self._codec.decode(data, packets)
-        if end < len(data):
-            found = frame(data, end)
-            self._need = found[1] - end if found else len(data) - end + 1
-            self._rest += memoryview(data)[end:]

@@ -67,16 +67,16 @@ class Mqtt311:
         """Write DISCONNECT (3.14)."""
         return b"\xe0\x00"
 
-    def decode(self, data: bytes, packets: list[Packet]) -> int:
-        """Append every complete packet of `data` to `packets` and return how many bytes they took."""
-        offset, total = 0, len(data)
-        while found := frame(data, offset):
+    def decode(self, data: bytes, packets: list[Packet], offset: int = 0, most: int | None = None) -> int:
+        """Append the complete packets from `offset` on, at most so many, and return where the next one begins."""
+        total = len(data)
+        while most != 0 and (found := frame(data, offset)):
             start, end = found
             if end > total:
                 break
             head = data[offset]
             packets.append(_publish(data, head, start, end) if head >> 4 == 3 else _other(data, head, start, end))
-            offset = end
+            offset, most = end, None if most is None else most - 1
         return offset
 
 

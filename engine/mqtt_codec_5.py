@@ -71,15 +71,14 @@ class Mqtt5:
         """Write a normal DISCONNECT."""
         return mqtt5.DisconnectPacket().write()
 
-    def decode(self, data: bytes, packets: list[Packet]) -> int:
-        """Append every complete packet of `data` to `packets` and return how many bytes they took."""
-        view = memoryview(data)
-        total, offset = len(data), 0
+    def decode(self, data: bytes, packets: list[Packet], offset: int = 0, most: int | None = None) -> int:
+        """Append the complete packets from `offset` on, at most so many, and return where the next one begins."""
+        view, total = memoryview(data), len(data)
         try:
-            while offset < total:
+            while offset < total and most != 0:
                 packet, size = mqtt5.read(view[offset:])
                 packets.append(_translate(packet))
-                offset += size
+                offset, most = offset + size, None if most is None else most - 1
         except BaseException as error:
             if isinstance(error, IndexError) and _is_cut_off(data, offset):
                 return offset

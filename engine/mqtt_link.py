@@ -19,11 +19,13 @@ from engine.mqtt_codec import (
     MalformedPacket,
     Message,
     Packet,
-    PacketReader,
     PingResp,
     SubAck,
     ack,
+    acks,
 )
+from engine.mqtt_messages import Messages
+from engine.mqtt_reader import PacketReader
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Link(asyncio.Protocol):
         self,
         codec: Codec,
         *,
-        on_messages: Callable[[list[Message]], None],
+        on_messages: Callable[[Messages], None],
         on_ack: Callable[[Ack], None],
         on_writable: Callable[[], None],
         receive_maximum: int,
@@ -61,7 +63,7 @@ class Link(asyncio.Protocol):
         # MQTT 5 brokers keep to the receive maximum by themselves; 3.1.1 has no such thing, so we stop reading instead.
         self._window = receive_maximum if codec.version == 4 else 65536
         self._held = False
-        self._pending: dict[int, Message] = {}
+        self._pending: dict[int, Messages] = {}
         self._written: list[Callable[[], None]] = []
         self._pings: deque[list[Callable[[], None]]] = deque()
         self._reader = PacketReader(codec)
@@ -74,34 +76,48 @@ class Link(asyncio.Protocol):
         if self._reason:
             return
         self.reads += 1
-        packets: list[Packet] = []
+        packets: list[Packet | Messages] = []
         fault = ""
         try:
             self._reader.feed(data, packets)
         except MalformedPacket as error:
             log.warning("the MQTT broker sent a malformed packet: %s", error)
             fault = f"malformed packet: {error}"
-        batch = [packet for packet in packets if self._is_new(packet)]
+        batch = Messages()
+        for packet in packets:
+            if type(packet) is Messages:
+                batch = self._gathered(batch, packet)
+            elif type(packet) is Message:
+                self._take(batch, packet)
+            else:
+                self._control(cast(Packet, packet))
         if batch:
-            self._deliver(cast(list[Message], batch))
+            self._deliver(batch)
         if fault:
             self.drop(fault)
 
-    def _is_new(self, packet: Packet) -> bool:
-        if type(packet) is not Message:
-            self._control(packet)
-            return False
-        if packet.qos == 0:
-            return True
-        if packet.qos == 2 and packet.packet_id in self._released:
-            self.write(ack(PUBREC, packet.packet_id))
-            return False
-        if packet.dup and packet.packet_id in self._pending:
-            return False
-        self._pending[packet.packet_id] = packet
-        return True
+    def _gathered(self, batch: Messages, run: Messages) -> Messages:
+        """Return the batch with a run; usually a read is one run."""
+        if not batch:
+            batch = run
+        else:
+            batch.extend(run)
+        self._pending.update(dict.fromkeys(run.packets, batch))
+        self._pending.pop(0, None)
+        return batch
 
-    def _deliver(self, batch: list[Message]) -> None:
+    def _take(self, batch: Messages, message: Message) -> None:
+        """Take one message that is not simple, unless it is here already."""
+        if message.qos == 2 and message.packet_id in self._released:
+            self.write(ack(PUBREC, message.packet_id))
+            return
+        if message.dup and message.packet_id in self._pending:
+            return
+        batch.append(message)
+        if message.qos:
+            self._pending[message.packet_id] = batch
+
+    def _deliver(self, batch: Messages) -> None:
         if len(self._pending) >= self._window:
             self._read_on()
         try:
@@ -138,22 +154,34 @@ class Link(asyncio.Protocol):
         `confirmed` is called when the broker has read them: packets are read in order, so the answer to a later PINGREQ
         shows it. It is never called when the connection is lost before, or none of them came over this one.
         """
-        pending = self._pending
-        chunks: list[bytes] = []
-        for message in messages:
-            if message.qos == 0 or pending.get(message.packet_id) is not message:
-                continue
-            del pending[message.packet_id]
-            if message.qos == 2:
-                self._released.add(message.packet_id)
-            chunks.append(ack(PUBACK if message.qos == 1 else PUBREC, message.packet_id))
-        self.write(b"".join(chunks))
-        if confirmed is not None and chunks:
+        written = self._acks_of_all(messages) if type(messages) is Messages else self._acks_of_each(messages)
+        self.write(written)
+        if confirmed is not None and written:
             if not self._written:
                 asyncio.get_running_loop().call_later(CONFIRM, self._confirm)
             self._written.append(confirmed)
-        if len(pending) < self._window:
+        if len(self._pending) < self._window:
             self._read_on()
+
+    def _acks_of_all(self, batch: Messages) -> bytes:
+        if batch.qos_2:
+            return self._acks_of_each(batch)
+        pending = self._pending
+        packets = [packet for packet in batch.packets if pending.get(packet) is batch]
+        for packet in packets:
+            del pending[packet]
+        return acks(PUBACK, packets)
+
+    def _acks_of_each(self, messages: Iterable[Message]) -> bytes:
+        chunks: list[bytes] = []
+        for message in messages:
+            if message.qos == 0 or self._pending.get(message.packet_id, self) is not message.batch:
+                continue
+            del self._pending[message.packet_id]
+            if message.qos == 2:
+                self._released.add(message.packet_id)
+            chunks.append(ack(PUBACK if message.qos == 1 else PUBREC, message.packet_id))
+        return b"".join(chunks)
 
     def _confirm(self) -> None:
         if self._written:

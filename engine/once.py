@@ -5,10 +5,10 @@ they stand for, so this holds over any restart.
 """
 
 import sqlite3
-from collections.abc import Sequence
 from hashlib import blake2b
 
-from engine.component import Arrival, Reply
+from engine.arrivals import Arrivals
+from engine.component import Reply
 from engine.errors import KeyReused
 
 MOST_KEYS = 1_000_000
@@ -36,24 +36,33 @@ class OnceKeys:
     def _number(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
 
-    def check(self, arrivals: Sequence[Arrival]) -> None:
-        """Raise KeyReused when a key is stored for something else."""
-        for arrival in [arrival for arrival in arrivals if arrival.once]:
-            offset, digest, _ = self._find(_hash(arrival.once))
-            if offset and digest != arrival.digest:
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is something to write."""
+        return bool(self._fresh or self.answers)
+
+    def sift(self, arrivals: Arrivals, first: int) -> dict[int, int]:
+        """Return {position: offset} of what is stored already; the rest is new, and will be at `first` and after.
+
+        Raises KeyReused, and takes nothing then, when a key is stored for something else.
+        """
+        groups = [(places, _hash(key), digest) for places, key, digest in arrivals.groups() if key]
+        for _, key, digest in groups:
+            offset, stored, _ = self._find(key)
+            if offset and stored != digest:
                 raise KeyReused("this key was used for something else")
+        repeated: dict[int, int] = {}
+        for places, key, digest in groups:
+            offset, _, _ = self._find(key)
+            if offset:
+                repeated.update(zip(places, range(offset, offset + len(places)), strict=True))
+            else:
+                self._fresh[key] = (first + places.start - len(repeated), digest)
+        return repeated
 
-    def stored(self, arrival: Arrival, offset: int) -> int:
-        """Return the offset of what has the arrival's key; 0 where it is new, and will be at `offset`."""
-        key = _hash(arrival.once)
-        found, _, _ = self._find(key)
-        if not found:
-            self._fresh[key] = (offset, arrival.digest)
-        return found
-
-    def answer(self, arrival: Arrival) -> Reply | None:
-        """Return the answer that is kept of what has the arrival's key."""
-        return self._find(_hash(arrival.once))[2]
+    def answer(self, arrivals: Arrivals) -> Reply | None:
+        """Return the answer that is kept of what has the key of a single arrival."""
+        return self._find(_hash(arrivals.keys[0][0]))[2]
 
     def _find(self, key: bytes) -> tuple[int, bytes, Reply | None]:
         if fresh := self._fresh.get(key):

@@ -101,7 +101,7 @@ class Outlet:
         """Settle the book; return the kept values and the totals."""
         sinks = {name: lane for name, lane in self.lanes.items() if name != DEAD}
         put = {name: lane.taken for name, lane in sinks.items()}
-        totals = self.book.cut(put, sum(lane.waiting for lane in sinks.values()))
+        totals = self.book.cut(put, sum(lane.state.spilled for lane in sinks.values()))
         return msgspec.msgpack.encode(Snapshot(self.kept(), totals))
 
     def restore(self, snapshot: bytes) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.field_docs import wanted
+
 ScalarType = Literal["int", "number", "text", "bool", "time", "date"]
 Scalar = int | float | str | bool | datetime | date
 BIGGEST = 2**63 - 1
@@ -110,7 +112,7 @@ def from_json(kind: ScalarType, value: Any) -> Scalar:
 class Parameter(BaseModel):
     """One parameter of a query with SQL, bound to `:name` there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
 
     type: ScalarType
     """What it is: int, number, text, bool, time or date."""

@@ -13,9 +13,13 @@ from typing import Any
 
 import msgspec
 
+from engine.block import Block
 from engine.component import Stateful
+from engine.decode import Decoding
 from engine.flow import Flow, Node
+from engine.fused import RAW, Raw
 from engine.keyed import SHARDS, Aside, Clock, Gate, Mark, Shard
+from engine.meter import Meter
 from engine.node_faults import explainer
 from engine.outputs import COUNTS, DEAD
 from engine.retry import ENTRY
@@ -44,18 +48,26 @@ class Plan:
         )
         self.retries: dict[str, Stage] = {}
         self.tapped: Callable[[Stage], Stage] | None = None
-        self.source = Stage(SOURCES, flow, [node.name for node in flow.section("sources")], self.replying)
+        self.source = Stage(SOURCES, flow, [node.name for node in flow.section("sources")], self.replying).fuse()
+        self._decoding = Decoding(flow)
         stages = {SOURCES: self.source}
         for node in flow.section("operators"):
             if isinstance(node.component, Stateful):
                 entries = sorted({str(_wire(node.name, output)) for _, output in flow.consumers(node.name)})
-                stages[node.name] = Stage(node.name, flow, entries, self.replying)
+                stages[node.name] = Stage(node.name, flow, entries, self.replying).fuse()
         self.keyed = [self._keyed(name, stages) for name in _ordered(stages)]
         self.sinks = [node.name for node in flow.section("sinks")]
         self._timed = self._needing_marks()
 
+    def records(self, blocks: list[Block], prefix: bytes) -> list[StageRun]:
+        """Return what `run_sources` takes: records as they are where the sources' chains allow it, else events."""
+        fused, raw = self.source.fused, Raw(blocks, prefix, self._decoding)
+        return [(RAW, [raw])] if fused is not None and fused.takes(blocks) else raw.runs()
+
     def run_sources(self, runs: list[StageRun]) -> list[tuple[str, str, Any]]:
         """Run what comes in, in order: the source stage, or the node where a retried event failed and what follows."""
+        if runs[0][0] == RAW:
+            return self.source.run_raw(runs[0][1][0], runs[1:])
         found: list[tuple[str, str, Any]] = []
         for retried, group in groupby(runs, lambda run: run[0].startswith(ENTRY)):
             if not retried:
@@ -102,10 +114,11 @@ class Plan:
 
 
 class Run:
-    """The living part of a plan in one process: the clock and the gates that its shards share."""
+    """The living part of a plan in one process: the clock and the gates that its shards share, and what steps cost."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.meter = Meter()
         self.clock = Clock()
         self.gates = {keyed.node.name: Gate(keyed.upstream) for keyed in plan.keyed}
 

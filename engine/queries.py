@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import PydanticCustomError
 
 from engine.errors import SpecFault, SpecProblem, did_you_mean
+from engine.field_docs import wanted
 from engine.model_faults import shown
 from engine.parameters import Parameter, ScalarType
 from engine.paths import check_path, path_parameters
@@ -37,7 +38,7 @@ def hidden(column: str) -> bool:
 class QuerySpec(BaseModel):
     """One query: where it is served, who may call it, and (in the subclasses) what it answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=wanted())
     kind: ClassVar[str] = ""
 
     method: Literal["get", "post", "put", "patch", "delete"]
@@ -137,7 +138,7 @@ class TableQuery(QuerySpec):
     newest: str = "id"
     """The whole-number column that grows with every row: rows come in its order, newest first, and pages hang on it."""
     time: str | None = None
-    """The column that `since` and `until` look at; `created_at` where the table has it."""
+    """The column that `since` and `until` look at, and whose order a call with them gets; default `created_at`."""
     limit: int = Field(100, ge=1)
     """How many rows a call without `limit` gets."""
     most: int = Field(1000, ge=1, le=100_000)

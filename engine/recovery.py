@@ -64,9 +64,9 @@ def key_counts(folder: Path, flow: str) -> dict[str, int]:
     for step, change in _latest(folder, flow):
         if step in ("feed", "outlet"):
             continue
-        _, states = msgspec.msgpack.decode(pickle.loads(change))  # noqa: S301 - our own file
-        if states:
-            found[step] = found.get(step, 0) + len(states)
+        keys = msgspec.msgpack.decode(pickle.loads(change))[1]  # noqa: S301 - our own file
+        if keys:
+            found[step] = found.get(step, 0) + len(keys)
     return found
 
 

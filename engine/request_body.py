@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from operator import itemgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +17,8 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 _FULL = msgspec.json.Decoder()
+_OBJECT = frozenset(b"{")
+_first = itemgetter(0)
 
 
 class BodyRequest(Protocol):
@@ -72,14 +75,14 @@ def read_objects(body: bytes) -> list[bytes]:
     if not body.lstrip(b" \t\r\n").startswith(b"["):
         return [_object(_raw(body), "")]
     try:
-        items = [bytes(item) for item in _ARRAY.decode(body)]
+        items = list(map(bytes, _ARRAY.decode(body)))
     except (msgspec.DecodeError, RecursionError) as fault:
         raise _broken(fault) from None
-    flat = body.count(b"{") + body.count(b"[") - len(items) <= MAX_DEPTH
-    for index, item in enumerate(items):
-        if not item.startswith(b"{"):
-            raise not_an_object(f"[{index}]", item)
-        if not flat:
+    if not _OBJECT.issuperset(map(_first, items)):
+        index = next(index for index, item in enumerate(items) if item[0] not in _OBJECT)
+        raise not_an_object(f"[{index}]", items[index])
+    if body.count(b"{") + body.count(b"[") - len(items) > MAX_DEPTH:
+        for item in items:
             check_depth(item)
     return items
 

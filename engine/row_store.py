@@ -1,7 +1,9 @@
 """Write rows so that writing them again changes nothing, and find those that the table has no room for."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,7 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import EventFault
 from engine.event import Event
+from engine.row_code import literals
+from engine.rows import TEXT_BYTES
+from engine.table import Column
 
+AS_IT_IS = {"no_parameters": True}
+PARAMETERS = 30_000  # of a statement; SQLite takes 32,766
 _ESCAPED = "\0\n\r\x1a\"'\\"
 Key = tuple[Any, ...]
 
@@ -34,6 +41,7 @@ class RowStore:
         self._quote = dialect.identifier_preparer.quote
         self._declared = [column for column in table.columns if column.name != "_event"]
         self._packet = 0
+        self._widest = sum(_widest(column.info["column"]) for column in self._declared)
 
     async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
         """Write the rows; return those that cannot be there, with the reason. An error of the database is raised."""
@@ -44,21 +52,24 @@ class RowStore:
         raise NotImplementedError
 
     async def _run(self, connection: AsyncConnection, names: tuple[str, ...], end: str, rows: Sequence[Key]) -> int:
-        """Insert rows; return how many were inserted. MySQL gets one statement for as many as a packet takes."""
+        """Insert rows; return how many were inserted. One statement takes as many as it can."""
         head = f"INSERT INTO {self._quote(self.table.name)} ({', '.join(map(self._quote, names))}) VALUES "  # noqa: S608
-        if not self._mysql:
-            marks = ", ".join("?" * len(names))
-            return (await connection.exec_driver_sql(f"{head}({marks}) {end}", list(rows))).rowcount
         changed = 0
-        for part in _parts(rows, self._packet - len(head) - len(end)):
-            text = f"{head}{_marks(len(names), len(part))} {end}"
-            values = tuple(value for row in part for value in row)
-            changed += (await connection.exec_driver_sql(text, values)).rowcount
+        if self._mysql:
+            for part in _parts(rows, self._packet - len(head) - len(end)):
+                text = f"{head}{','.join(map(literals, part))} {end}"
+                changed += (await connection.exec_driver_sql(text, execution_options=AS_IT_IS)).rowcount
+            return changed
+        for part in portions(rows, len(names)):
+            text = f"{head}{marks(len(names), len(part))} {end}"
+            changed += (await connection.exec_driver_sql(text, tuple(chain.from_iterable(part)))).rowcount
         return changed
 
     async def _too_large(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
         """Return the rows that the server would break the connection for."""
         if not self._mysql:
+            return []
+        if self._packet and self._widest < self._packet - 65_536:
             return []
         self._packet = self._packet or int(await connection.scalar(sa.text("SELECT @@max_allowed_packet")) or 0)
         room = self._packet - 65_536
@@ -118,13 +129,14 @@ class Upsert(RowStore):
 
     async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
         """Write the last state of each key; MySQL may have matched another key, then the row is not touched."""
-        refused = [(row, _keyless(row, name)) for row in rows if (name := self._missing(row))]
-        refused += await self._too_large(connection, [row for row in rows if not self._missing(row)])
+        keyed = [(row, self._key(row)) for row in rows]
+        refused = [(row, _keyless(row, self._missing(row))) for row, key in keyed if None in key]
+        refused += await self._too_large(connection, [row for row, key in keyed if None not in key])
         bad = {id(row) for row, _ in refused}
         states: dict[Key, dict[str, Any]] = {}
-        for row in rows:
+        for row, key in keyed:
             if id(row) not in bad:
-                states.setdefault(self._key(row), {}).update(row.values)
+                states.setdefault(key, {}).update(row.values)
         groups: dict[tuple[str, ...], list[Key]] = {}
         for state in states.values():
             groups.setdefault(tuple(state), []).append(tuple(state.values()))
@@ -132,9 +144,7 @@ class Upsert(RowStore):
             await self._run(connection, names, self._end(names), values)
         lost = await self._lost(connection, list(states)) if self._mysql and self._others else set()
         return refused + [
-            (row, await self._duplicate(connection, row))
-            for row in rows
-            if id(row) not in bad and self._key(row) in lost
+            (row, await self._duplicate(connection, row)) for row, key in keyed if key in lost and id(row) not in bad
         ]
 
     async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
@@ -148,7 +158,7 @@ class Upsert(RowStore):
         return found
 
     def _key(self, row: Row) -> Key:
-        return tuple(row.values[name] for name in self._on)
+        return tuple([row.values.get(name) for name in self._on])
 
     def _missing(self, row: Row) -> str:
         return next((name for name in self._on if row.values.get(name) is None), "")
@@ -211,9 +221,16 @@ def _keys(table: sa.Table) -> list[list[str]]:
     return [names for names in primary + sorted(unique) if names and names != ["_event"]]
 
 
+def portions(rows: Sequence[Key], columns: int) -> list[Sequence[Key]]:
+    """Cut rows into what SQLite takes in a statement."""
+    most = PARAMETERS // columns
+    return [rows[begin : begin + most] for begin in range(0, len(rows), most)]
+
+
 @lru_cache(maxsize=64)
-def _marks(columns: int, rows: int) -> str:
-    return ",".join([f"({','.join(['%s'] * columns)})"] * rows)
+def marks(columns: int, rows: int) -> str:
+    """Return what stands behind VALUES for so many rows."""
+    return ",".join([f"({','.join('?' * columns)})"] * rows)
 
 
 def _parts(rows: Sequence[Key], room: int) -> Iterator[Sequence[Key]]:
@@ -231,6 +248,13 @@ def _parts(rows: Sequence[Key], room: int) -> Iterator[Sequence[Key]]:
 def _weight(values: Iterable[Any]) -> int:
     """Return what values take at most as literals: a character 4 bytes, each of them escaped, and bytes in hex."""
     return sum(32 + len(v) * (8 if isinstance(v, str) else 2) if isinstance(v, str | bytes) else 32 for v in values)
+
+
+def _widest(column: Column) -> float:
+    """Return what a value of the column takes at most as a literal."""
+    if column.type in ("json", "bytes"):
+        return math.inf
+    return _weight(["x" * (column.length or TEXT_BYTES)]) if column.type == "text" else 32
 
 
 def _literal_size(values: Iterable[Any]) -> int:

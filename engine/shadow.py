@@ -15,8 +15,8 @@ from engine.dead import DeadLetter
 from engine.event import Event, moment
 from engine.flow import Flow
 from engine.gap import Gap
-from engine.keyed import storable
 from engine.past import Player
+from engine.snapshot import storable
 
 PENDING = 20_000
 EXAMPLES = 5

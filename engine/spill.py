@@ -48,6 +48,11 @@ class Spill:
                 if not self.events:
                     self._remove()
 
+    @property
+    def fill(self) -> float:
+        """How full it is, 0 to 1."""
+        return min(1.0, self.size / self._limit)
+
     def append(self, groups: Sequence[Sequence[Event]]) -> list[int]:
         """Append groups of events in order; return for each the number of its last batch, once all are on the disk.
 

@@ -10,6 +10,7 @@ from engine.dead import DeadLetter, dead_letter
 from engine.errors import EventFault
 from engine.event import Event
 from engine.flow import Flow
+from engine.fused import Fused, Part, Raw, after_text
 from engine.keyed import SHARDS
 from engine.outputs import COUNTS, DEAD, Outputs
 
@@ -27,12 +28,35 @@ class Stage:
         self.source = ""
         self._dead: list[DeadLetter] = []
         self._function = self._compile()
+        self.fused: Fused | None = None
+        self._after: Callable[[list[Run]], Part] | None = None
 
     def run(self, runs: list[Run]) -> list[tuple[str, str, list[Any]]]:
         """Return (port, shard, chunk): sinks have shard "", dead letters go to port "!", counts to "#"."""
+        if self._after is not None:
+            try:
+                return self._found(runs, self._after(runs))
+            except Exception:  # the careful way knows which event it was, and what to say of it
+                return self._found(runs, self._function(runs, self._drop))
+        return self._found(runs, self._function(runs, self._drop))
+
+    def run_raw(self, raw: Raw, runs: list[Run]) -> list[tuple[str, str, list[Any]]]:
+        """Return the same for records that were not decoded yet, and runs that come with them."""
+        if self.fused is None:
+            return self.run([*raw.runs(), *runs])
+        return self._found(runs, self.fused.run(raw, self._careful))
+
+    def _careful(self, raw: Raw) -> Part:
+        """Take records one by one; what fails is a dead letter."""
+        runs = raw.runs()
+        self._dead += [letter for output, letters in runs if output == DEAD for letter in letters]
+        part: Part = self._function(runs, self._drop)
+        return part
+
+    def _found(self, runs: list[Run], part: Part) -> list[tuple[str, str, list[Any]]]:
         found: list[tuple[str, str, list[Any]]] = []
         counts = [count for output, chunk in runs if output == COUNTS for count in chunk]
-        sinks, keyed, counted = self._function(runs, self._drop)
+        sinks, keyed, counted = part
         for name, chunk in zip(self.sinks, sinks, strict=True):
             if chunk:
                 found.append((name, "", chunk))
@@ -66,7 +90,22 @@ class Stage:
         self.source = body = writer.write()
         self.sinks, self.keyed = writer.sinks, writer.keyed
         space = writer.code.constants | {"Event": Event, "EventFault": EventFault, "crc32": crc32, "Outputs": Outputs}
-        filename = f"<flow {self.flow.name}: {self.name}>"
+        return self._made(self.name, body, space)["stage"]  # type: ignore[no-any-return]
+
+    def fuse(self) -> "Stage":
+        """Take whole chunks at once where the chains allow it."""
+        if self.name == "sources":
+            fused = Fused(self.flow, self.sinks, self.keyed)
+            if fused.numbers:
+                fused.function = self._made(f"{self.name} fused", fused.source, fused.space)["fused"]
+                self.fused = fused
+        elif text := after_text(self.flow, self.entries, self.sinks, self.keyed):
+            self._after = self._made(f"{self.name} fused", *text)["fused"]
+        return self
+
+    def _made(self, name: str, body: str, space: dict[str, Any]) -> dict[str, Any]:
+        """Return the names after the text was executed, which is ours: expressions are checked, names are bound."""
+        filename = f"<flow {self.flow.name}: {name}>"
         linecache.cache[filename] = (len(body), None, body.splitlines(True), filename)
-        exec(compile(body, filename, "exec"), space)  # noqa: S102 - the text is ours: expressions are checked, names bound
-        return space["stage"]  # type: ignore[no-any-return]
+        exec(compile(body, filename, "exec"), space)  # noqa: S102
+        return space

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -11,6 +12,9 @@ from contextlib import suppress
 from typing import Literal
 
 import structlog
+
+from engine.errors import EnvironmentFault
+from engine.parent import GO, LOADED
 
 AT_ONCE, FIRST_WAIT, LONGEST_WAIT, NO_ROOM_WAIT = 0.01, 0.2, 15.0, 2.0
 CRASHES, CRASH_TIME = 6, 120.0
@@ -27,7 +31,7 @@ class Process:
     def __init__(
         self, name: str, command: Sequence[str], on_change: Callable[["Process"], None] = lambda process: None
     ) -> None:
-        self.name, self.command, self._on_change = name, tuple(command), on_change
+        self.name, self.command, self.on_change = name, tuple(command), on_change
         self.state: State = "stopped"
         self.since = time.time()
         self.restarts = 0
@@ -38,6 +42,45 @@ class Process:
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._process: asyncio.subprocess.Process | None = None
         self._relay: asyncio.Task[None] | None = None
+        self._line: socket.socket | None = None
+
+    async def begin(self, option: str, document: bytes) -> None:
+        """Start it ahead of `run`, with one more option: it reads the document, loads what it needs, and waits.
+
+        When it ends before `run`, that starts it as usual.
+        """
+        await self._spawn((*self.command, option))
+        with suppress(ConnectionError):  # it has ended already
+            await asyncio.get_running_loop().sock_sendall(self._our_line, document + b"\n")
+
+    async def load(self, option: str, document: bytes, within: float) -> None:
+        """Start it ahead and wait until it has loaded the document.
+
+        Raises EnvironmentFault with its last words when it ends instead, or has not loaded within so many seconds.
+        """
+        await self.begin(option, document)
+        try:
+            async with asyncio.timeout(within):
+                if not await self._loaded():
+                    code = await self._ended()
+                    raise EnvironmentFault(self._reason(code))
+        except TimeoutError:
+            raise EnvironmentFault(f"it has not loaded within {within:g} s") from None
+
+    async def _loaded(self) -> bool:
+        """Return whether it says that it has loaded; what it says else is an end."""
+        loop, answer = asyncio.get_running_loop(), b""
+        with suppress(ConnectionError):
+            while received := await loop.sock_recv(self._our_line, 64):
+                answer += received
+                if answer.endswith(b"\n"):
+                    break
+        return answer.strip() == LOADED
+
+    @property
+    def _our_line(self) -> socket.socket:
+        assert self._line is not None, "not started"  # noqa: S101 - for the type checker
+        return self._line
 
     def ready(self, is_ready: bool) -> None:
         """Say whether the process works."""
@@ -76,27 +119,48 @@ class Process:
             await self.stop()
 
     async def _once(self) -> int:
-        """Run the process and return its exit code; a child of its own that holds its stderr open is not waited for."""
+        """Run the process, or let one that waits go; return its exit code."""
+        if self._process is None or self._process.returncode is not None:
+            await self._spawn(self.command)
+        else:
+            with suppress(OSError):  # it has ended just now
+                await asyncio.get_running_loop().sock_sendall(self._our_line, GO + b"\n")
+        return await self._ended()
+
+    async def _spawn(self, command: Sequence[str]) -> None:
+        """Start the process; the other end of its stdin is ours, so that it sees us end."""
+        if self._process is not None:
+            self._release(self._process)
         self._tail.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command,
-            stdin=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        )
+        self._line, theirs = socket.socketpair()
+        self._line.setblocking(False)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=theirs.fileno(),
+                stderr=asyncio.subprocess.PIPE,
+                limit=LONGEST_LINE,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
         self.pid = self._process.pid
         self._relay = asyncio.create_task(self._pass_on(self._process))
-        code = await self._process.wait()
-        await asyncio.wait([self._relay], timeout=LAST_WORDS)
-        self._release(self._process)
+
+    async def _ended(self) -> int:
+        """Wait for the exit code; a child of the process that holds its stderr open is not waited for."""
+        process, relay = self._process, self._relay
+        assert process is not None and relay is not None, "not started"  # noqa: S101, PT018 - for the type checker
+        code = await process.wait()
+        await asyncio.wait([relay], timeout=LAST_WORDS)
+        self._release(process)
         return code
 
     def _release(self, process: asyncio.subprocess.Process) -> None:
         """Close our ends of the pipes, also of one whose other end a child of the process holds."""
         if self._relay is not None:
             self._relay.cancel()
+        if self._line is not None:
+            self._line.close()
         process._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way
 
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
@@ -164,4 +228,4 @@ class Process:
     def _set(self, state: State) -> None:
         if state != self.state:
             self.state, self.since = state, time.time()
-            self._on_change(self)
+            self.on_change(self)

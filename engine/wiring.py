@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from engine.component import Problem, RoutedSource
+from engine.component import RoutedSource
 from engine.document import Where
 from engine.errors import SpecProblem
 from engine.flow import Flow, Input, Node
+from engine.problem import Problem
 from engine.registry import SECTIONS
 
 ERRORS = "errors"
@@ -36,7 +37,7 @@ def check_wiring(flow: Flow) -> None:
     _check_tests(flow)
 
 
-def _place(flow: Flow, node: Node, *path: str | int) -> Where:
+def place_of(flow: Flow, node: Node, *path: str | int) -> Where:
     """Return where an option of a node is; the last of a node's steps has the node's name."""
     base, _, step = node.name.partition("/")
     steps: Where = (node.section, base, "steps")
@@ -72,7 +73,7 @@ def _check_component(flow: Flow, node: Node) -> None:
     by = flow.nodes.get(node.inputs[0].node) if node.inputs and not flow.document.has(_base(node)) else None
     for problem in node.component.check(flow, node):
         told = by or node
-        where = _place(flow, told, told.kind, *_steps(problem.option))
+        where = place_of(flow, told, told.kind, *_steps(problem.option))
         place = flow.document.at(where)
         seen = {(finding.line, finding.column) for finding in flow.document.findings} if by else set()
         if place not in seen and not flow.document.follows(where):
@@ -141,7 +142,7 @@ def _check_routes(flow: Flow) -> None:
             if first is not node:
                 message = f"a path of its own; {method} {path} is the source '{first.name}'"
                 option = method.lower()
-                where = _place(flow, node, node.kind, option)
+                where = place_of(flow, node, node.kind, option)
                 flow.document.find("path-taken", where, message, node=node.name, option=option)
 
 

@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -17,13 +18,14 @@ import msgspec
 import psutil
 import structlog
 
+from engine.appended import appended_tables
 from engine.bytewax_sink import OutletSink
 from engine.bytewax_source import FeedSource
 from engine.compile import dataflow, execute, make_ready
 from engine.component import Sink
 from engine.database import open_database
 from engine.dead_letters import DeadLetterStore
-from engine.deployed import load_deployed
+from engine.deployed import Loaded, load_deployed
 from engine.epoch import epoch_for
 from engine.errors import EnvironmentFault, MillstreamError
 from engine.feed import Feed, Position
@@ -31,8 +33,9 @@ from engine.fingerprints import fingerprints
 from engine.flow import Flow, Node
 from engine.frames import Report
 from engine.inbox import InboxReader
-from engine.ledger import Book
+from engine.ledger import INBOX, Book
 from engine.link import LinkClient
+from engine.meter import READ, START
 from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 from engine.outside import DeadLetters, Outside
@@ -41,6 +44,7 @@ from engine.recovery import check_states
 from engine.retry import ENTRY
 from engine.settings import Settings
 from engine.spill import open_spills
+from engine.step_costs import step_costs
 from engine.tables import to_sqlalchemy
 from engine.tap import Taps
 from engine.worker_lock import worker_lock
@@ -51,13 +55,13 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """Everything of one flow's process; `run` returns when it was asked to stop."""
+    """Everything of one flow's process; `run` returns when it was asked to stop. `ahead` is what was loaded already."""
 
-    def __init__(self, settings: Settings, name: str, token: str) -> None:
+    def __init__(self, settings: Settings, name: str, token: str, ahead: Loaded | None = None) -> None:
         self.settings, self.name = settings, name
         self.folder = settings.flow_folder(name)
         self._lock = worker_lock(self.folder)
-        self.flow, record = load_deployed(settings, name)
+        self.flow, record = load_deployed(settings, name, ahead)
         self.recovery = record.recovery
         self.plan = Plan(self.flow)
         self.life = Run(self.plan)
@@ -81,7 +85,7 @@ class Worker:
         outside = self._io.call(self._outside())
         self.outlet.start(self._io.loop, outside)
         self._io.spawn(self._report())
-        source = FeedSource(self._feed, lambda: self._stopping)
+        source = FeedSource(self._feed, lambda: self._stopping, self.life.meter.step(READ, INBOX))
         sink = OutletSink(self.outlet, self._push_kept)
         gc.freeze()
         gc.disable()
@@ -119,6 +123,7 @@ class Worker:
 
     def _feed(self, position: Position) -> Feed:
         """Build the feed; the link comes up with it, which tells the gateway that the flow runs."""
+        self.life.meter.step(START, "").cpu = time.thread_time_ns()
         self.feed = Feed(self.plan, self.inbox, self.life.clock, self.link, position)
         self.outlet.book.begin(position.offset)
         self._io.spawn(self.link.run())
@@ -132,6 +137,10 @@ class Worker:
         if self.feed is not None:
             self.feed.mark(head, at)
 
+    def _wake_up(self) -> None:
+        if self.feed is not None:
+            self.feed.wake_up()
+
     def _push_kept(self) -> None:
         """Send the kept values again: to a gateway that may have started anew."""
         kept = self.outlet.kept()
@@ -141,6 +150,7 @@ class Worker:
     def _stop(self, _number: int, _frame: object) -> None:
         """Stop at the next batch; takes no lock, since a signal comes anywhere."""
         self._stopping = True
+        self._io.loop.call_soon_threadsafe(self._wake_up)
         self._io.loop.call_soon_threadsafe(self._io.loop.call_later, STOP_PATIENCE, self.outlet.give_up, NOT_WRITTEN)
 
     async def _report(self) -> None:
@@ -152,7 +162,8 @@ class Worker:
             heard = encoded != last or not heard
             if heard:
                 last = encoded
-                report.rss = process.memory_info().rss
+                report.rss, report.cpu = process.memory_info().rss, time.process_time()
+                report.steps = step_costs(self.life.meter, self.outlet)
                 self.link.report(report)
             await asyncio.sleep(1.0)
 
@@ -171,12 +182,6 @@ class Worker:
             for name, count in stage.counts.items():
                 counts[name] = counts.get(name, 0) + count
         return node_counts(self.flow, counts, self.outlet, self.letters.counts)
-
-
-def appended_tables(flow: Flow) -> set[str]:
-    """Return the tables that a sink of the flow appends to: they carry `_event`."""
-    options = [node.component for node in flow.section("sinks") if node.kind == "sql"]
-    return {getattr(option, "table") for option in options if getattr(option, "mode", "append") == "append"}  # noqa: B009
 
 
 def node_counts(

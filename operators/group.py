@@ -1,6 +1,7 @@
 """`group`: which group an event belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from engine.api import (
     Example,
     Expression,
     Flow,
+    Loop,
+    LoopWriter,
     Node,
     Place,
     Problem,
@@ -95,3 +98,20 @@ class Group(Stateful[int]):
             emit(opened, "opened")
         emit(event.derive({**event.data, self.as_: state}))
         return state
+
+    def on_events(
+        self, states: dict[str, int], events: Sequence[Event], emit: Emit, one: Callable[[Event], None]
+    ) -> Iterable[str]:
+        """Give the events their number; one that opens a group goes by itself."""
+        return self.loop(states, events, emit, one)
+
+    @cached_property
+    def loop(self) -> Loop:
+        """Return the loop for events of a group that is open."""
+        loop = LoopWriter()
+        with loop.attempt():
+            loop.line(f"o = {loop.expression(self.opens)}")
+            loop.line(f"n = {{**d, {self.as_!r}: s}}")
+        loop.leave("if o or s is None:")
+        loop.line(f"emit({loop.bind(Event)}(e.id, e.time, e.key, e.source, e.topic, n, e.meta, e.arrival))")
+        return loop.compiled("<group>")

@@ -25,10 +25,6 @@ class Set(Stateless):
     )
 
     def code(self, code: Code) -> bool:
-        """Write a copy of the data and an assignment a field."""
-        data = code.name("d")
-        code.line(f"{data} = {{**{code.data}}}")
-        for name, expression in self.fields.items():
-            code.line(f"{data}[{name!r}] = {code.expression(expression, data)}")
-        code.changed(data)
+        """Write an assignment a field."""
+        code.go_on(code.with_fields(self.fields.items()))
         return True

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
 
 import msgspec
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.api import Code, Event, EventFault, Example, Stateless, component
+from engine.api import Code, Event, EventFault, Example, Record, Shape, Stateless, Type, component
 
 TYPES: dict[str, Any] = {
     "text": str,
@@ -21,6 +21,11 @@ TYPES: dict[str, Any] = {
     "map": dict[str, Any],
     "any": Any,
 }
+
+KINDS = {
+    "text": "text", "number": "number", "int": "number", "bool": "boolean", "time": "time", "list": "list",
+    "map": "dict", "any": "any",
+}  # fmt: skip
 
 
 class Rule(BaseModel):
@@ -78,6 +83,21 @@ class Rule(BaseModel):
             yield "one_of", f"values of type {self.type}" + (f" in {self.case} case" if given["case"] else "")
         if self.default is not None and (expected := self.problem(self.default)):
             yield "default", f"a value that fits: {expected}"
+
+    @property
+    def optional(self) -> bool:
+        """Tell whether it may be missing or null."""
+        return not self.required or self.default is not None
+
+    def shape(self) -> tuple[Any, Any]:
+        """Return the type to convert to, and its default."""
+        kind = TYPES[self.type]
+        return (kind | None if kind is not Any else Any, None) if self.optional else (kind, msgspec.NODEFAULT)
+
+    def evident(self) -> Type:
+        """Return what expressions may rely on: the kind, and whether it may be none."""
+        missing = self.optional and self.default is None
+        return Type(KINDS[self.type], missing or (self.type == "any" and not self.required))
 
     def _mistyped(self, value: Any) -> bool:
         try:
@@ -152,48 +172,37 @@ class Validate(Stateless):
         return {name: {"type": rule} if isinstance(rule, str) else rule for name, rule in fields.items()}
 
     @cached_property
-    def payload(self) -> Any:
-        """Return the typed dict that C checks against; it drops what is not declared."""
-        kinds: dict[str, Any] = {}
-        for name, rule in self.fields.items():
-            kind = TYPES[rule.type]
-            kinds[name] = (
-                kind if rule.required and rule.default is None else NotRequired[kind | None if kind is not Any else Any]
-            )
-        return TypedDict("Payload", kinds)  # type: ignore[operator]
+    def shape(self) -> Shape:
+        """Return the fields that C checks and that go on."""
+        return Shape({name: rule.shape() for name, rule in self.fields.items()})
 
     def code(self, code: Code) -> bool:
         """Write one conversion in C and the checks that need the case first."""
-        data = code.name("d")
-        code.line(f"{data} = {code.bind(msgspec.convert)}({code.data}, {code.bind(self.payload)})")
+        converted, fields, types = code.shaped(self.shape), dict[str, str](), dict[str, Type]()
         for name, rule in self.fields.items():
-            self._rule(code, data, name, rule)
-        code.changed(data)
+            fields[name], types[name] = code.name("w"), rule.evident()
+            code.line(f"{fields[name]} = {converted[name]}")
+            self._rule(code, fields[name], rule)
+        code.go_on(Record(fields=fields, types=types))
         return True
 
-    def _rule(self, code: Code, data: str, name: str, rule: Rule) -> None:
-        value = code.name("w")
-        checks = list(self._checks(code, value, rule))
-        optional = not rule.required or rule.default is not None
-        if not checks and not optional and rule.case == "as_is" and rule.type != "any":
-            return
-        code.line(f"{value} = {data}.get({name!r})")
-        if not optional and rule.type == "any":
+    def _rule(self, code: Code, value: str, rule: Rule) -> None:
+        if rule.required and rule.default is None and rule.type == "any":
             code.line(f"if {value} is None: raise EventFault('validation')")
-        if optional:
-            default = code.bind(rule.default) if rule.default is not None else "None"
-            code.line(f"if {value} is None: {value} = {data}[{name!r}] = {default}")
+        if rule.default is not None:
+            code.line(f"if {value} is None: {value} = {code.bind(rule.default)}")
+        there = f"{value} is not None and " if rule.evident().null else ""
         if rule.case != "as_is":
-            code.line(f"if {value} is not None: {value} = {data}[{name!r}] = {value}.{rule.case}()")
-        for check in checks:
-            code.line(f"if {value} is not None and {check}: raise EventFault('validation')")
+            code.line((f"if {value} is not None: " if there else "") + f"{value} = {value}.{rule.case}()")
+        for check in self._checks(code, value, rule):
+            code.line(f"if {there}{check}: raise EventFault('validation')")
 
     def _checks(self, code: Code, value: str, rule: Rule) -> Iterator[str]:
         size = f"len({value})" if rule.type in ("text", "list", "map") else value
         if rule.min is not None:
-            yield f"{size} < {rule.min!r}"
+            yield f"{size} < {_whole(rule.min)!r}"
         if rule.max is not None:
-            yield f"{size} > {rule.max!r}"
+            yield f"{size} > {_whole(rule.max)!r}"
         if rule.one_of:
             yield f"{value} not in {code.bind(frozenset(rule.one_of))}"
         if rule.pattern is not None:
@@ -204,13 +213,18 @@ class Validate(Stateless):
         found = []
         for name, rule in self.fields.items():
             value = event.data.get(name)
-            if value is None and (not rule.required or rule.default is not None):
+            if value is None and rule.optional:
                 continue
             expected = "required" if value is None else rule.problem(value)
             if expected is not None:
                 found.append({"field": name, "expected": expected, "got": _shown(value)})
         reason = "; ".join(f"{f['field']}: {f['expected']}; got {f['got']}" for f in found)
         return EventFault(reason or str(fault), {"fields": found})
+
+
+def _whole(bound: float) -> float:
+    """Return a bound as a whole number where it is one, which compares faster."""
+    return int(bound) if bound.is_integer() else bound
 
 
 def _shown(value: Any) -> str:

@@ -1,15 +1,34 @@
 """`window`: what happened in each stretch of time."""
 
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import msgspec
 from pydantic import Field, model_validator
 
-from engine.api import Duration, Emit, Event, EventFault, Example, Expression, Stateful, component, derived_id, moment
+from engine.api import (
+    Duration,
+    Emit,
+    Event,
+    EventFault,
+    Example,
+    Expression,
+    Flow,
+    Loop,
+    LoopWriter,
+    Node,
+    Slow,
+    Stateful,
+    component,
+    derived_id,
+    moment,
+)
 
 NUMBERS = ("sum", "mean", "min", "max")
 LARGEST = 1 << 63
+_moment = lru_cache(64)(moment)  # keys close together
+MANY = 600
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -89,6 +108,13 @@ class Window(Stateful[Open]):
             for name, spec in self.compute.items()
         ]
 
+    def slow(self, flow: Flow, node: Node) -> Iterable[Slow]:
+        """Warn of many windows that are open at a time."""
+        if self.by == "event" and self.lateness > MANY * self.every:
+            many = self.lateness // self.every
+            costs = f"up to {many} windows of a key are open at a time: with 600, 6 times the time of 10"
+            yield Slow("lateness", costs, "a shorter lateness, or a longer every")
+
     def on_event(self, state: Open | None, event: Event, emit: Emit) -> Open:
         """Close what the watermark has passed, then add the event to its window."""
         if state is None:
@@ -110,6 +136,59 @@ class Window(Stateful[Open]):
         self._close(state, event.key, self._watermark(state, event.arrival), event.arrival, emit)
         return state
 
+    def on_events(
+        self, states: dict[str, Open], events: Sequence[Event], emit: Emit, one: Callable[[Event], None]
+    ) -> Iterable[str]:
+        """Add the events whose window is open, or whose key is new; the others go one by one."""
+        return self.loop(states, events, emit, one)
+
+    @cached_property
+    def loop(self) -> Loop:
+        """Return the loop for what is computed here."""
+        loop = LoopWriter(lasting=["b = None"])
+        with loop.attempt():
+            known = {m.of: _write_value(loop, m.of) for m in self.measures if m.of is not None}
+            loop.line("a = e.arrival")
+            if self.by == "event":
+                loop.line(f"t = e.time; w = t - t % {self.every}")
+        if self.by == "arrival":
+            loop.line(f"if a != b: b = a; w = a - a % {self.every}")
+        for value in dict.fromkeys(known[m.of] for m in self.measures if m.of is not None and m.does in NUMBERS):
+            loop.leave(f"if {_no_number(value)}:")
+        with loop.block("if s is None:"):
+            self._write_new(loop)
+        with loop.block("else:"):
+            self._write_open(loop)
+        loop.line("k[0] += 1")
+        for index, measure in enumerate(self.measures, 1):
+            if measure.of is not None:
+                _write_add(loop, measure.does, f"k[{index}]", known[measure.of])
+        return loop.compiled("<window>")
+
+    def _write_new(self, loop: LoopWriter) -> None:
+        """Open the first window of a key."""
+        loop.leave(f"if w + {self.every} <= 0:")
+        loop.line(f"k = [0{', None' * len(self.measures)}]")
+        latest, closed = ("e.time if e.time > a else a", "a") if self.by == "arrival" else ("t", f"t - {self.lateness}")
+        closed = f"c if (c := {closed}) > 0 else 0"
+        loop.line(f"states[y] = {loop.bind(Open)}({latest}, a, {closed}, {{w: k}})")
+        loop.line("changed.append(y)")
+
+    def _write_open(self, loop: LoopWriter) -> None:
+        """Find the window and move the key's times on; what closes a window is left."""
+        loop.line("o = s.windows; k = o.get(w)")
+        if self.by == "arrival":
+            loop.leave("if k is None or len(o) > 1 or a < s.closed:")
+            loop.line("s.arrived = s.closed = a")
+            loop.line("if a > s.latest: s.latest = a")
+            return
+        loop.line(f"l = s.latest; m = t if t > l else l; q = a - s.arrived; c = m - {self.lateness}")
+        first = f"(w if len(o) == 1 else min(o)) + {self.every}"
+        loop.leave(f"if k is None or q > {self.idle} or {first} <= c:")
+        loop.line("if m - l > q: changed.append(y)")
+        loop.line("s.latest = m; s.arrived = a")
+        loop.line("if c > s.closed: s.closed = c")
+
     def _watermark(self, state: Open, now: int) -> int:
         """Return how far the key's time is certain."""
         if self.by == "arrival":
@@ -117,10 +196,10 @@ class Window(Stateful[Open]):
         return state.latest - self.lateness + max(0, now - state.arrived - self.idle)
 
     def _close(self, state: Open, key: str, watermark: int, now: int, emit: Emit) -> None:
-        state.closed = max(state.closed, watermark)
-        for start in sorted(start for start in state.windows if start + self.every <= watermark):
-            kept, end = state.windows.pop(start), start + self.every
-            data: dict[str, Any] = {"key": key, "start": moment(start), "end": moment(end)}
+        state.closed, every, windows = max(state.closed, watermark), self.every, state.windows
+        for start in sorted([start for start in windows if start + every <= watermark]):
+            kept, end = windows.pop(start), start + every
+            data: dict[str, Any] = {"key": key, "start": _moment(start), "end": _moment(end)}
             data |= {m.name: _value(m.does, kept[0], value) for m, value in zip(self.measures, kept[1:], strict=True)}
             emit(
                 Event(
@@ -162,6 +241,39 @@ def _number(measure: Measure, value: Any) -> Any:
     if abs(value) >= LARGEST and isinstance(value, int):
         raise EventFault(f"compute.{measure.name}: a number of at most 64 bits", {measure.name: str(value)[:40]})
     return value
+
+
+def _write_value(loop: LoopWriter, of: Expression) -> str:
+    value = loop.name("m")
+    loop.line(f"{value} = {loop.expression(of)}")
+    return value
+
+
+def _no_number(value: str) -> str:
+    """Return the source of a condition: what `_number` may refuse."""
+    is_int = f"{value}.__class__ is int and -{LARGEST} < {value} < {LARGEST}"
+    return f"not ({value}.__class__ is float or {value} is None or {is_int})"
+
+
+def _write_add(loop: LoopWriter, does: str, kept: str, value: str) -> None:
+    """Write `_add` for one measure."""
+    with loop.block(f"if {value} is not None:"):
+        if does == "last":
+            loop.line(f"{kept} = {value}")
+            return
+        loop.line(f"g = {kept}")
+        if does == "first":
+            loop.line(f"if g is None: {kept} = {value}")
+        elif does in ("min", "max"):
+            loop.line(f"if g is None or {value} {'<' if does == 'min' else '>'} g: {kept} = {value}")
+        else:
+            first, target = (f"[{value}, 1]", "g[0]") if does == "mean" else (value, kept)
+            loop.line(f"if g is None: {kept} = {first}")
+            with loop.block("else:"):
+                loop.line(f"h = {target if does == 'mean' else 'g'} + {value}")
+                loop.line(f"{target} = h if -{LARGEST} < h < {LARGEST} else float(h)")
+                if does == "mean":
+                    loop.line("g[1] += 1")
 
 
 def _sum(kept: Any, value: Any) -> Any:

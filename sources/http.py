@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.api import (
-    Arrival,
+    Arrivals,
     Duration,
     EventFault,
     Example,
@@ -113,10 +113,14 @@ class Http(RoutedSource):
         """Check the whole body, commit it, and answer."""
         body = await read_body(request, self.most)
         objects = self._objects(body, request.headers.get("content-type", ""))
+        if not objects:
+            return _accepted(0)
         arrivals = _arrivals(request, body, objects)
-        waits = self.reply != "accepted"
         try:
-            ids = await intake.append(arrivals, expect_reply=waits) if arrivals else []
+            if self.reply != "accepted":
+                ids = await intake.append(arrivals, expect_reply=True)
+            else:
+                await intake.store(arrivals)
         except Unavailable as fault:
             raise busy(f"the inbox cannot take it now: {fault}") from None
         except EventFault as fault:
@@ -124,7 +128,7 @@ class Http(RoutedSource):
         except KeyReused:
             message = "expected a new Idempotency-Key, or the same body again: this key came with another one"
             raise Refusal(422, "idempotency_key_reused", message) from None
-        return await self._flows_answer(ids[0], intake) if waits else _json(b'{"accepted":%d}' % len(ids), 202)
+        return await self._flows_answer(ids[0], intake) if self.reply != "accepted" else _accepted(len(objects))
 
     def _objects(self, body: bytes, kind: str) -> list[bytes]:
         many = self.array if self.array is not None else self.reply == "accepted"
@@ -170,14 +174,14 @@ class Http(RoutedSource):
         return {status: {"description": about, "content": {"application/json": {"schema": schema}}}}
 
 
-def _arrivals(request: "Request", body: bytes, objects: list[bytes]) -> list[Arrival]:
-    """Return what goes into the inbox; the once-key is account, method, path, the request's key and the position."""
-    meta, path = _meta(request), request.url.path
-    if "idempotency_key" not in meta:
-        return [Arrival(item, path, meta) for item in objects]
-    once = "\0".join(["http", meta["account"] or "", request.method, path, meta["idempotency_key"]])
-    digest = blake2b(body, digest_size=16).digest()
-    return [Arrival(item, path, meta, once=f"{once}\0{at}", digest=digest) for at, item in enumerate(objects)]
+def _arrivals(request: "Request", body: bytes, objects: list[bytes]) -> Arrivals:
+    """Return what goes into the inbox; the once-key is account, method, path, the request's key, and 0."""
+    meta, path = _meta(request), request.scope["path"]
+    arrivals = Arrivals(objects, [path] * len(objects), meta)
+    if "idempotency_key" in meta:
+        once = "\0".join(["http", meta["account"] or "", request.method, path, meta["idempotency_key"], "0"])
+        arrivals.keys = {0: (once, blake2b(body, digest_size=16).digest())}
+    return arrivals
 
 
 def _meta(request: "Request") -> dict[str, Any]:
@@ -191,6 +195,10 @@ def _meta(request: "Request") -> dict[str, Any]:
             raise Refusal(400, "invalid_header", f"expected an Idempotency-Key of 1 to {LONGEST_KEY} characters")
         meta["idempotency_key"] = key
     return meta
+
+
+def _accepted(count: int) -> "Response":
+    return _json(b'{"accepted":%d}' % count, 202)
 
 
 def _json(body: bytes, status: int) -> "Response":

@@ -9,11 +9,11 @@ from typing import Literal, Self
 from pydantic import Field
 
 from engine.api import (
-    Arrival,
+    Arrivals,
     Example,
     Flow,
     Intake,
-    MqttMessage,
+    MqttMessages,
     MqttSession,
     Node,
     Problem,
@@ -69,13 +69,19 @@ class Mqtt(Source):
                     f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'",
                 )
 
-    def arrival(self, message: MqttMessage) -> Arrival:
-        """Return a message as the inbox takes it; one that is too large is cut, and says so."""
-        size, meta = len(message.payload), {"retain": True} if message.retain else None
-        if size <= self.largest:
-            return Arrival(message.payload, message.topic, meta, message.packet_id, message.dup)
-        cut = {"oversize": size, "largest": self.largest}
-        return Arrival(message.payload[:1024], message.topic, cut, message.packet_id, message.dup)
+    def arrivals(self, messages: MqttMessages) -> Arrivals:
+        """Return messages as the inbox takes them; what is too large is cut, and says so."""
+        found = Arrivals(messages.payloads, messages.topics, packets=messages.packets, dups=messages.dups)
+        if messages.retained:
+            found.metas = {at: {"retain": True} for at in messages.retained}
+        if max(map(len, messages.payloads)) > self.largest:
+            found.payloads, cut = list(messages.payloads), dict(found.metas)
+            for at, payload in enumerate(messages.payloads):
+                if len(payload) > self.largest:
+                    found.payloads[at] = payload[:1024]
+                    cut[at] = {"oversize": len(payload), "largest": self.largest}
+            found.metas = cut
+        return found
 
     @classmethod
     async def run_all(cls, members: Sequence[tuple[Self, Intake]]) -> None:
@@ -88,6 +94,7 @@ class Receiver:
 
     def __init__(self, members: Sequence[tuple[Mqtt, Intake]]) -> None:
         self._members = members
+        self._filters = [Filters(source.topics) for source, _ in members]
         self._takers: dict[str, tuple[int, ...]] = {}
         self._batches, self._batch_of = 0, dict[int, int]()
         intake = members[0][1]
@@ -113,37 +120,44 @@ class Receiver:
         """Return which sources take a topic; none does where an earlier version of the flow had subscribed to it."""
         found = self._takers.get(topic)
         if found is None:
-            members = enumerate(self._members)
-            found = tuple(i for i, (source, _) in members if any(matches(f, topic) for f in source.topics))
+            found = tuple(i for i, filters in enumerate(self._filters) if filters.take(topic))
             if len(self._takers) >= CACHED_TOPICS:
                 self._takers.clear()
             self._takers[topic] = found
         return found
 
-    def _receive(self, messages: list[MqttMessage]) -> None:
+    def _receive(self, messages: MqttMessages) -> None:
         """Submit the runs of a batch in order; what no source takes is acknowledged with the rest."""
-        runs: list[tuple[int, list[MqttMessage]]] = []
-        for message in messages:
-            for index in self._taking(message.topic):
-                if not runs or runs[-1][0] != index:
-                    runs.append((index, []))
-                runs[-1][1].append(message)
+        runs = self._runs(messages)
         self._batches += 1
-        self._batch_of.update(dict.fromkeys([m.packet_id for m in messages if m.packet_id], self._batches))
-        batch = Batch(self._batches, messages, len(runs))
+        self._batch_of.update(dict.fromkeys(messages.packets, self._batches))
+        batch = Batch(self._batches, messages, runs)
         if not runs:
             self._session.acknowledge(messages)
         for index, part in runs:
             self._store(batch, index, part)
 
-    def _store(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
+    def _runs(self, messages: MqttMessages) -> list[tuple[int, MqttMessages]]:
+        """Return the runs of messages that go to one source; most often a batch is one."""
+        takers = {topic: self._taking(topic) for topic in set(messages.topics)}
+        if len(kinds := set(takers.values())) == 1 and len(only := kinds.pop()) <= 1:
+            return [(index, messages) for index in only]
+        runs: list[tuple[int, list[int]]] = []
+        for at, topic in enumerate(messages.topics):
+            for index in takers[topic]:
+                if not runs or runs[-1][0] != index:
+                    runs.append((index, []))
+                runs[-1][1].append(at)
+        return [(index, messages.only(places)) for index, places in runs]
+
+    def _store(self, batch: "Batch", index: int, part: MqttMessages) -> None:
         source, intake = self._members[index]
         try:
-            intake.submit([source.arrival(message) for message in part], partial(self._done, batch, index, part))
+            intake.submit(source.arrivals(part), partial(self._done, batch, index, part))
         except Unavailable as fault:
             self._done(batch, index, part, fault)
 
-    def _done(self, batch: "Batch", index: int, part: list[MqttMessage], fault: BaseException | None) -> None:
+    def _done(self, batch: "Batch", index: int, part: MqttMessages, fault: BaseException | None) -> None:
         """Acknowledge a batch with its last part; a part that could not be committed is tried again."""
         if fault is not None:
             self._session.pause()
@@ -156,23 +170,25 @@ class Receiver:
 
     def _confirmed(self, batch: "Batch") -> None:
         """Let the inboxes forget the packets of a batch, but for the ids that the broker has used again since."""
-        over = [message for message in batch.messages if self._batch_of.get(message.packet_id) == batch.number]
-        for source in {index for message in over for index in self._taking(message.topic)}:
-            packets = [message.packet_id for message in over if source in self._taking(message.topic)]
-            self._members[source][1].acknowledged(packets)
-        for message in over:
-            self._batch_of.pop(message.packet_id, None)
+        of, number = self._batch_of, batch.number
+        over = [packet for packet in batch.messages.packets if of.get(packet) == number]
+        for packet in over:
+            del of[packet]
+        whole = len(over) == len(batch.messages)
+        for index, part in batch.parts:
+            packets = over if whole and len(batch.parts) == 1 else set(over).intersection(part.packets)
+            self._members[index][1].acknowledged(packets)
 
-    def _again(self, batch: "Batch", index: int, part: list[MqttMessage]) -> None:
+    def _again(self, batch: "Batch", index: int, part: MqttMessages) -> None:
         self._session.resume()
         self._store(batch, index, part)
 
 
 class Batch:
-    """Messages of one read, and how many of its parts are not committed yet."""
+    """Messages of one read, its parts with the index of the source of each, and how many are not committed yet."""
 
-    def __init__(self, number: int, messages: list[MqttMessage], parts: int) -> None:
-        self.number, self.messages, self.open = number, messages, parts
+    def __init__(self, number: int, messages: MqttMessages, parts: Sequence[tuple[int, MqttMessages]]) -> None:
+        self.number, self.messages, self.parts, self.open = number, messages, parts, len(parts)
 
 
 def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:
@@ -182,6 +198,18 @@ def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:
         for topic in source.topics:
             topics[topic] = max(source.qos, topics.get(topic, 0))
     return topics
+
+
+class Filters:
+    """The topic filters of a source: one without wildcards is looked up, so that ten thousand of them cost no more."""
+
+    def __init__(self, filters: Iterable[str]) -> None:
+        self._wild = [f for f in filters if "+" in f or "#" in f or f.startswith("$share/")]
+        self._exact = frozenset(filters) - frozenset(self._wild)
+
+    def take(self, topic: str) -> bool:
+        """Tell whether a topic falls under one of them."""
+        return topic in self._exact or any(matches(f, topic) for f in self._wild)
 
 
 def matches(topic_filter: str, topic: str) -> bool:

@@ -4,15 +4,19 @@ import base64
 import random
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import cv2
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.api import Arrival, Duration, Example, Pull, PulledSource, Reader, component
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.float32]
 
 
 class Distribution(BaseModel):
@@ -216,14 +220,26 @@ def _distributions(value: Any, where: str) -> Iterator[tuple[str, Any]]:
             yield from _distributions(part, here)
 
 
-Pixels = NDArray[np.float32]
 WIDTH, HEIGHT = 320, 240
-_ACROSS, _DOWN = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
 _PAINTS = ((150, 60, 30), (45, 40, 165), (70, 90, 60), (170, 170, 165), (60, 55, 52), (40, 120, 190))
 
 
+@cache
+def _grid() -> "tuple[Pixels, Pixels]":
+    import numpy as np
+
+    across, down = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
+    return across, down
+
+
 def _picture(text: str, number: int, chance: random.Random) -> str:
-    """Draw what an inspection camera would send; blue, green, red."""
+    """Draw what an inspection camera would send; blue, green, red.
+
+    OpenCV is imported where it draws: few flows have pictures, and it takes a quarter of a second and 30 MB.
+    """
+    import cv2
+    import numpy as np
+
     panel = _door(number)
     x, y = chance.randint(90, 230), chance.randint(105, 175)
     half = _scratch(panel, x, y, chance) if chance.random() < 0.6 else _dent(panel, x, y, chance)
@@ -236,10 +252,14 @@ def _picture(text: str, number: int, chance: random.Random) -> str:
     return base64.b64encode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()).decode()
 
 
-def _door(number: int) -> Pixels:
+def _door(number: int) -> "Pixels":
     """Return the door of car `number` in its paint, lit from above, with its window's edge, seam and handle."""
+    import cv2
+    import numpy as np
+
+    across, down = _grid()
     paint = _PAINTS[(number * number + number // 3) % len(_PAINTS)]
-    bend = _DOWN + _ACROSS * 0.05
+    bend = down + across * 0.05
     light = 0.72 + 0.75 * np.exp(-(((bend - 88) / 26) ** 2)) - 0.2 * np.clip((bend - 150) / 90, 0, 1)
     door: Pixels = (np.array(paint, np.float32) * light[..., None]).astype(np.float32)
     cv2.fillPoly(door, [np.array([(0, 0), (WIDTH, 0), (WIDTH, 34), (0, 48)])], (44, 38, 34), cv2.LINE_AA)
@@ -252,8 +272,11 @@ def _door(number: int) -> Pixels:
     return door
 
 
-def _scratch(panel: Pixels, x: int, y: int, chance: random.Random) -> int:
+def _scratch(panel: "Pixels", x: int, y: int, chance: random.Random) -> int:
     """Scratch the paint down to its primer; return half the width of what was hit."""
+    import cv2
+    import numpy as np
+
     half = chance.randint(28, 48)
     for _ in range(chance.randint(1, 3)):
         top, fall = chance.uniform(-6, 6), chance.uniform(-0.35, 0.35)
@@ -264,10 +287,12 @@ def _scratch(panel: Pixels, x: int, y: int, chance: random.Random) -> int:
     return half
 
 
-def _dent(panel: Pixels, x: int, y: int, chance: random.Random) -> int:
+def _dent(panel: "Pixels", x: int, y: int, chance: random.Random) -> int:
     """Press a dent in: dark where it falls away from the light, bright where it rises; return half its width."""
+    import numpy as np
+
     size = chance.uniform(13, 20)
-    across, down = (_ACROSS - x) / size, (_DOWN - y) / size
+    across, down = (_grid()[0] - x) / size, (_grid()[1] - y) / size
     slope = (0.3 * across + down) * np.exp(-(across**2 + down**2))
     panel *= (1 + 0.85 * slope)[..., None]
     panel += (np.clip(slope, 0, None) * 70)[..., None]

@@ -92,8 +92,8 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start it unless it runs, and wait (at most 30 s) until it is ready."""
+    def start(self, within: float = 30) -> None:
+        """Start it unless it runs, and wait at most `within` seconds until it is ready."""
         if self.running():
             return
         with self._log.open("ab") as log:
@@ -101,7 +101,7 @@ class Server:
                 self.command(), cwd=ROOT, env=self.environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         try:
-            wait_until(lambda: self.ready() or not self.running(), f"{type(self).__name__} is ready")
+            wait_until(lambda: self.ready() or not self.running(), f"{type(self).__name__} is ready", within)
             assert self.running(), f"{type(self).__name__} ended with {self._process.returncode} before it was ready"
         except AssertionError as error:
             self.kill()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx2
 import pytest
@@ -91,7 +91,7 @@ def test_a_message_is_split_stored_and_published(plant: Millstream) -> None:
     heard: list[str] = []
 
     async def talk() -> None:
-        def hear(messages: list[Message]) -> None:
+        def hear(messages: Sequence[Message]) -> None:
             heard.extend(message.topic for message in messages)
             session.acknowledge(messages)
             if len(heard) == 2:

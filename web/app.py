@@ -22,7 +22,7 @@ from web.health import HealthRoute, live
 from web.login import LoginRoute, Logins, WhoRoute
 from web.media import MediaRoute
 from web.metrics import CountRequests, Metrics
-from web.routes import FlowRoutes, Handler, MoreRoutes, Resource
+from web.routes import FlowRoutes, Handler, MoreRoutes, QuickRouter, Resource
 from web.services import Services
 
 STATIC = Path(__file__).parent / "static"
@@ -50,7 +50,7 @@ class WebApp(Starlette):
             exception_handlers=dict.fromkeys((HTTPException, Refusal, Unavailable, SQLAlchemyError), answer_error),
             lifespan=_lifespan,
         )
-        self.router.redirect_slashes = False
+        self.router = QuickRouter(self.flow_routes, self.router.routes, _lifespan)
 
 
 def build_app(

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from engine.channels import ChannelSpec
 from web.channel_log import ChannelLog
 from web.channel_log_file import HISTORY_BYTES, SEEN, Key, Portion, Saved
-from web.channel_message import Client, Listener, Message, Pushed
+from web.channel_message import Client, Message, Pushed
 from web.channel_pace import Later, Pace
+from web.channel_room import Listener, Room
 
 KEPT = 10_000
 SETTLING = 5.0
@@ -38,7 +39,7 @@ class Channel:
         self._seen: OrderedDict[Key, None] = OrderedDict()
         self._history: deque[Message] = deque()
         self._history_bytes = 0
-        self._rooms: dict[str, set[Listener]] = {}
+        self._rooms: dict[str, Room] = {}
 
     @property
     def last_id(self) -> str:
@@ -88,14 +89,17 @@ class Channel:
 
     def deliver(self, messages: Iterable[Message]) -> None:
         """Let clients have messages, in the order in which they were numbered."""
+        rooms: dict[str, list[Message]] = {}
         for message in messages:
             self.number += 1
             self.counts["sent"] += 1
             if self._coming:
                 self._arrived(message)
             self._remember(message)
-            for listener in list(self._rooms.get(self.room_of(message.room), ())):
-                listener.offer(message)
+            rooms.setdefault(self.room_of(message.room), []).append(message)
+        for name, some in rooms.items():
+            if room := self._rooms.get(name):
+                room.send(some)
 
     def _arrived(self, message: Message) -> None:
         coming = self._coming.get((message.event, message.room))
@@ -158,20 +162,21 @@ class Channel:
 
     def enter(self, client: Client, room: str) -> Listener:
         """Add a client; live messages are held for it until it is released."""
-        listener = Listener(client, self.room_of(room))
-        self._rooms.setdefault(listener.room, set()).add(listener)
-        return listener
+        name = self.room_of(room)
+        return self._rooms.setdefault(name, Room()).enter(client, name)
 
     def leave(self, listener: Listener) -> None:
         """Forget a client; one that is not here is no error."""
-        members = self._rooms.get(listener.room, set())
-        members.discard(listener)
-        if not members:
-            self._rooms.pop(listener.room, None)
+        room = self._rooms.get(listener.room)
+        if room is None:
+            return
+        room.leave(listener)
+        if not room.members:
+            del self._rooms[listener.room]
 
     def listeners(self) -> Iterator[Listener]:
         """Return everybody who listens."""
-        return (listener for members in list(self._rooms.values()) for listener in list(members))
+        return (listener for room in list(self._rooms.values()) for listener in list(room.members))
 
     def missed(self, after: str, room: str) -> list[Message] | None:
         """Return what came after the message `<run>-<number>`; None: it is of another run, or too long ago."""

@@ -18,6 +18,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def fill(self) -> float:
+        """Return how near the bounds are, 0 to 1."""
+        return min(1.0, max(len(self._waiting) / self._frames, self._bytes / self._size))
+
     def add(self, message: Message) -> bool:
         """Take a message; False: the bounds are reached, the client is too slow."""
         key: object = (message.event, message.room) if message.keep else id(message)

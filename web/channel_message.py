@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-HELD = 20_000
 TOO_SLOW = 1013
+Write = Callable[[bytes], object]
 
 
 class Pushed(Protocol):
@@ -67,43 +67,28 @@ class Snapshot(msgspec.Struct):
     ids: frozenset[bytes] | None = None
 
 
+def nothing() -> None:
+    """Tell nobody: nobody listens yet."""
+
+
 class Client(Protocol):
-    """The hub's side of a connection. Neither call may block: a client that cannot keep up is cut by its transport."""
+    """The hub's side of a connection. No call may block: a client that cannot keep up is cut by its transport.
+
+    `on_change` is called when `direct` may have become another.
+    """
+
+    on_change: Callable[[], None]
+
+    @property
+    def direct(self) -> Write | None:
+        """Return what writes frames to a WebSocket that has room for them; None: messages have to be sent."""
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Return how many messages are held back, and how full (0 to 1) that is."""
 
     def send(self, message: Message) -> None:
         """Send, or hold until there is room."""
 
     def cut(self, code: int, reason: str) -> None:
         """Close with a WebSocket close code; once is enough, more does no harm."""
-
-
-class Listener:
-    """A client in its channel. Until it has got its snapshot, live messages are held for it."""
-
-    def __init__(self, client: Client, room: str) -> None:
-        self.client = client
-        self.room = room
-        self.held: list[Message] | None = []
-        self.known: set[bytes] = set()
-
-    def offer(self, message: Message) -> None:
-        """Send a live message, unless the snapshot contained it."""
-        if self.held is not None:
-            self._hold(self.held, message)
-        elif self.known and message.origin in self.known:
-            self.known.discard(message.origin)
-        else:
-            self.client.send(message)
-
-    def _hold(self, held: list[Message], message: Message) -> None:
-        held.append(message)
-        if len(held) > HELD:
-            held.clear()
-            self.client.cut(TOO_SLOW, "too slow")
-
-    def release(self, without: frozenset[str] = frozenset()) -> None:
-        """Send what was held, but for the events that the snapshot stands for; from now on, send at once."""
-        held, self.held = self.held or [], None
-        for message in held:
-            if message.event not in without:
-                self.offer(message)

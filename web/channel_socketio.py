@@ -1,7 +1,7 @@
 """Live channels over Socket.IO: the same events with the same data, for an unmodified `socket.io-client`."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -20,7 +20,8 @@ from web.channel_backlog import Backlog
 from web.channel_engineio import PacketQueue, SocketServer
 from web.channel_entry import Account, Doorkeeper, Guard, close_code, reaches, room_fits, same_origin
 from web.channel_inlet import FrameFault, Inlet, Place
-from web.channel_message import TOO_SLOW, Listener, Message, error_message
+from web.channel_message import TOO_SLOW, Message, Write, error_message, nothing
+from web.channel_room import Listener
 from web.channel_websocket import POLICY, RECHECK, Hubs
 from web.channel_wire import wire_of
 from web.errors import error_answer
@@ -36,6 +37,7 @@ class PacketClient:
         self._server, self._eio_sid, self._namespace, self._channel = server, eio_sid, namespace, channel
         self._queue: PacketQueue = server.eio.sockets[eio_sid].queue
         self._queue.on_empty[self] = self._drain
+        self.on_change: Callable[[], None] = nothing
         self._backlog = Backlog()
 
     def send(self, message: Message) -> None:
@@ -45,6 +47,16 @@ class PacketClient:
         elif not self._backlog.add(message):
             self._channel.counts["cut"] += 1
             self.cut(TOO_SLOW, "too slow")
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Return how many messages are held back, and how full (0 to 1) that is."""
+        return len(self._backlog), self._backlog.fill
+
+    @property
+    def direct(self) -> Write | None:
+        """Return None: each packet goes through the library."""
+        return None
 
     def cut(self, code: int, reason: str) -> None:
         """End the client's connection with all its channels."""

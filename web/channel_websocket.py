@@ -14,8 +14,9 @@ from web.channel import Channel
 from web.channel_backlog import Backlog
 from web.channel_entry import Account, Doorkeeper, Guard, close_code, room_fits, same_origin
 from web.channel_inlet import FrameFault, Inlet, Place
-from web.channel_message import TOO_SLOW, Message, error_message
-from web.channel_wire import LARGEST, Wire, text_frame, wire_of
+from web.channel_message import TOO_SLOW, Message, Write, error_message, nothing
+from web.channel_room import websocket_frame
+from web.channel_wire import LARGEST, Wire, wire_of
 from web.channels import ChannelHub
 from web.errors import error_answer
 
@@ -25,20 +26,22 @@ RECHECK = 60.0
 Hubs = Callable[[], Iterable[ChannelHub]]
 
 
-def websocket_frame(message: Message) -> bytes:
-    """Return the frame of a message; every client gets these same bytes."""
-    event = msgspec.json.encode(message.event)
-    number = b',"id":"' + message.id.encode() + b'"' if message.id else b""
-    return text_frame(b'{"event":' + event + b',"data":' + message.body + number + b"}")
-
-
 class SocketClient:
     """One WebSocket client of a channel: frames go out at once while there is room, else into a bounded backlog."""
 
     def __init__(self, wire: Wire, channel: Channel) -> None:
         self._wire, self._channel = wire, channel
         self._backlog = Backlog()
-        wire.on_room = self._drain
+        self.on_change: Callable[[], None] = nothing
+        wire.on_room, wire.on_change = self._drain, self._changed
+
+    @property
+    def direct(self) -> Write | None:
+        """Return what writes frames, while there is room and nothing is held back."""
+        return None if self._backlog else self._wire.direct
+
+    def _changed(self) -> None:
+        self.on_change()
 
     def send(self, message: Message) -> None:
         """Write the message's frame, or hold it back; a client that cannot keep up is cut (1013)."""
@@ -47,6 +50,11 @@ class SocketClient:
         elif not self._backlog.add(message):
             self._channel.counts["cut"] += 1
             self.cut(TOO_SLOW, "too slow")
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Return how many messages are held back, and how full (0 to 1) that is."""
+        return len(self._backlog), self._backlog.fill
 
     def cut(self, code: int, reason: str) -> None:
         """Close, and forget what was held back."""
@@ -61,6 +69,7 @@ class SocketClient:
             self._write(self._backlog.take())
         self._channel.counts["conflated"] += self._backlog.conflated
         self._backlog.conflated = 0
+        self.on_change()
 
 
 class ChannelRoute(BaseRoute):

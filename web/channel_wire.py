@@ -28,6 +28,8 @@ class Wire(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol with a way in for broadcasts; applications that send through ASGI notice nothing."""
 
     on_room: Callable[[], None] | None = None
+    on_change: Callable[[], None] | None = None
+    _closing = False
 
     def connection_made(self, transport: Any) -> None:
         """Offer no compression (a frame is the same for all); keep the kernel from holding megabytes of old news."""
@@ -46,6 +48,37 @@ class Wire(WebSocketsSansIOProtocol):
     def limit(self, size: int) -> None:
         """Refuse messages of the client that are larger than `size` bytes (close code 1009)."""
         self.conn.max_size = size
+
+    @property
+    def close_sent(self) -> bool:
+        """Tell whether nothing may be written any more; the library sets it."""
+        return self._closing
+
+    @close_sent.setter
+    def close_sent(self, closing: bool) -> None:
+        self._closing = closing
+        if closing:
+            self._tell()
+
+    @property
+    def direct(self) -> Callable[[bytes], object] | None:
+        """Return what writes whole frames, for as long as `on_change` is not called; None: not now."""
+        opened = self.handshake_complete and not self._closing and not self.transport.is_closing()
+        return self.transport.write if opened and self.has_room else None
+
+    def _tell(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody write any more."""
+        super().connection_lost(exc)
+        self._tell()
+
+    def pause_writing(self) -> None:
+        """Tell that there is no room."""
+        super().pause_writing()
+        self._tell()
 
     @property
     def has_room(self) -> bool:

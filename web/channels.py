@@ -11,8 +11,9 @@ from engine.channels import ChannelSpec, FromQuery
 from web.channel import RESTART, Channel
 from web.channel_entry import Account
 from web.channel_log import ChannelLog
-from web.channel_message import Client, Listener, Message, Pushed, Snapshot, error_message
+from web.channel_message import Client, Message, Pushed, Snapshot, error_message
 from web.channel_pace import Later
+from web.channel_room import Listener
 
 QUERY_TIME = 10.0
 REMOVED = 4404
@@ -100,6 +101,11 @@ class ChannelHub:
             name: {"clients": sum(1 for _ in channel.listeners()), "number": channel.number, **channel.counts}
             for name, channel in self.channels.items()
         }
+
+    def queues(self) -> list[tuple[str, int, float]]:
+        """Return for each channel the most that is held back for a client, and how full (0 to 1) that is."""
+        held = {name: [of.client.waiting for of in channel.listeners()] for name, channel in self.channels.items()}
+        return [(name, *max(waiting, key=lambda one: one[1], default=(0, 0.0))) for name, waiting in held.items()]
 
     async def join(
         self, channel: Channel, client: Client, account: Account | None = None, room: str = "", after: str = ""

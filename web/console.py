@@ -21,7 +21,18 @@ from web.channel_entry import Account, Doorkeeper, close_code, same_origin
 from web.console_page import HOME, page, to_login
 from web.graph import Layout, lay_out
 from web.guard import Guard, end_session, set_session
-from web.status import Board, Graph, docs_of, encoded, flow_lines, graph_of, letter_lines, node_lines, options_text
+from web.status import (
+    Board,
+    Graph,
+    docs_of,
+    encoded,
+    flow_line,
+    flow_lines,
+    graph_of,
+    letter_lines,
+    node_lines,
+    options_text,
+)
 
 CSRF = "millstream_csrf"
 EVERY = 1.0
@@ -68,8 +79,8 @@ class Console:
         account = await self._admit(request)
         if account is None:
             return to_login(request)
-        lines = flow_lines(self._board)
-        return page("overview.html", account, lines=lines, first=encoded({"flows": lines}), live="")
+        first = self._all()
+        return page("overview.html", account, lines=first["flows"], first=encoded(first), live="")
 
     async def flow(self, request: Request) -> Response:
         """Show one flow."""
@@ -124,8 +135,8 @@ class Console:
     async def _send(self, websocket: WebSocket, name: str) -> None:
         checked = time.monotonic()
         while True:
-            known = not name or name in self._board.flows()
-            shown = self._shown(name) if name and known else {"flows": flow_lines(self._board)}
+            known = not name or name in self._board.definitions
+            shown = self._shown(name) if name and known else self._all()
             await websocket.send_text(encoded(shown))
             await asyncio.sleep(EVERY)
             if time.monotonic() - checked > RECHECK:
@@ -173,7 +184,7 @@ class Console:
 
     def _known(self, request: Request) -> str:
         name = str(request.path_params["flow"])
-        if name not in self._board.flows():
+        if name not in self._board.definitions:
             raise HTTPException(404)
         return name
 
@@ -188,10 +199,14 @@ class Console:
             self._drawings[name] = kept
         return kept[1], kept[2]
 
+    def _all(self) -> dict[str, Any]:
+        return {"flows": flow_lines(self._board), "gateway": self._board.gateway()}
+
     def _shown(self, name: str) -> dict[str, Any]:
         graph, _ = self._drawing(name)
-        line = next(line for line in flow_lines(self._board) if line.name == name)
-        return {"flow": line, "nodes": node_lines(graph, self._board.flows()[name])}
+        state = self._board.flows()[name]
+        line = flow_line(self._board.definitions[name], state)
+        return {"flow": line, "nodes": node_lines(graph, state), "steps": state.steps, "queues": state.queues}
 
 
 def console_routes(board: Board, guard: Guard, logins: Logins) -> Sequence[BaseRoute]:

@@ -1,4 +1,4 @@
-"""Numbers as the console shows them; static/console.js says them the same way."""
+"""Numbers as the console shows them; static/format.js says them the same way."""
 
 from collections.abc import Callable
 
@@ -37,6 +37,25 @@ def size(value: float) -> str:
     return f"{value:.1f} GB"
 
 
+def percent(value: float) -> str:
+    """Return a share: `0 %`, `0.4 %`, `37 %`."""
+    return f"{value * 100:.1f} %" if 0.0005 <= value < 0.0995 else f"{value * 100:.0f} %"
+
+
+def micros(value: float | None) -> str:
+    """Return the time of one event, given in µs: `0.8 µs`, `340 µs`, `1.4 ms`; `-` where there was none."""
+    if value is None:
+        return "-"
+    if value < 1000:
+        return f"{value:.1f} µs" if value < 10 else f"{value:.0f} µs"
+    return f"{value / 1000:.1f} ms"
+
+
+def age(value: float) -> str:
+    """Return how long something waits: `0 s`, `0.4 s`, and from ten seconds on as `duration`."""
+    return f"{value:.1f} s" if 0.05 <= value < 10 else duration(value) if value >= 10 else "0 s"
+
+
 def duration(value: float) -> str:
     """Return seconds in the two largest units: `42s`, `5m 12s`, `3h 04m`, `12d 3h`."""
     whole = int(value)
@@ -67,4 +86,5 @@ def moment(text: str) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "rate": rate, "count": count, "whole": whole, "size": size, "duration": duration, "prose": prose, "moment": moment,
+    "percent": percent, "micros": micros, "age": age,
 }  # fmt: skip

@@ -11,7 +11,8 @@ from engine.errors import EnvironmentFault, MillstreamError
 from engine.refusal import Refusal
 from engine.versions import Version, Versions
 from web.api import OPERATOR, Call, Endpoint
-from web.deployer import Deployer, Order, Outcome
+from web.deploy_order import Order, Outcome
+from web.deployer import Deployer
 from web.inside import Inside
 
 
@@ -58,13 +59,13 @@ class DeployCalls:
         self._deployer, self._inside = deployer, inside
 
     async def status(self, call: Call) -> dict[str, Any]:
-        """Return how every flow is, and which version of it is deployed."""
+        """Return how every flow is and which version of it is deployed, and what the gateway takes."""
         found = {}
         for name, state in self._inside.flows().items():
             record = read_record(self._inside.settings, name)
             version = {"version": record.number, "digest": record.version} if record else {}
             found[name] = msgspec.to_builtins(state) | version
-        return {"flows": found}
+        return {"flows": found, "gateway": self._inside.gateway()}
 
     async def plan(self, call: Call) -> Any:
         """Return what a deploy would do."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.appended import appended_tables
 from engine.deploy_plan import DeployPlan
 from engine.flow import Flow
 from engine.table_changes import TableChange, apply_changes, table_changes
 from engine.tables import highest, to_sqlalchemy
-from engine.worker import appended_tables
 
 KEPT = "; it stays where --destructive is not given"
 

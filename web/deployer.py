@@ -15,14 +15,15 @@ import structlog
 from engine import deployment
 from engine.deploy_plan import DeployPlan
 from engine.deployed import UNDEPLOYED, Deployed, place_flow, read_flow, read_record, record_path, write_record
-from engine.deployment import Candidate, Consent
-from engine.errors import FlowInvalid, MillstreamError, UsageFault
+from engine.deployment import Candidate
+from engine.errors import EnvironmentFault, FlowInvalid, MillstreamError, UsageFault
 from engine.flow import Flow
 from engine.settings import lock
 from engine.supervisor import Process
 from engine.versions import Version, Versions
 from web.beginnings import beginnings
 from web.channels import ChannelHub
+from web.deploy_order import Order, Outcome
 from web.deploy_tables import DeployTables
 from web.flow_host import FlowHost
 from web.inside import Inside
@@ -30,38 +31,13 @@ from web.routes import FlowRoutes, path_conflicts
 
 DRAIN_TIME, START_TIME, STEADY_TIME = 30.0, 30.0, 1.0
 LOCK_TIME = 20.0
+SETTLE_TIME = 2.0
 STEP = 0.02
 log = structlog.get_logger()
 
 
 class DeployFailed(MillstreamError):
     """A version was given up while it was deployed; the one before runs again."""
-
-
-class Outcome(msgspec.Struct):
-    """What a deploy did: `deployed`, `restarted` or `unchanged`; the version's number, its plan, how long it took."""
-
-    flow: str
-    outcome: str
-    number: int
-    plan: DeployPlan
-    seconds: float = 0.0
-
-
-class Order(msgspec.Struct):
-    """What is to be deployed, and what is agreed to; with `restart`, also a version that changes nothing."""
-
-    text: str
-    source: str = "flow.yaml"
-    overrides: dict[str, str] = {}
-    reset: list[str] = []
-    destructive: bool = False
-    restart: bool = False
-
-    @property
-    def consent(self) -> Consent:
-        """Return what is agreed to."""
-        return Consent(frozenset(self.reset), self.destructive)
 
 
 class Deployer:
@@ -80,7 +56,21 @@ class Deployer:
     async def plan(self, order: Order) -> DeployPlan:
         """Return what a deploy would do; raises FlowInvalid."""
         new = self._candidate(order)
+        await self._settled(new.flow.name)
         return (await self._planned(new))[0]
+
+    async def _settled(self, name: str) -> None:
+        """Wait a moment until the states on disk hold what has come so far: the plan says how many keys they have."""
+        if name not in self._hosts:
+            return
+        head, end = self._inside.inboxes[name].head, time.monotonic() + SETTLE_TIME
+        while self._runs(name) and self._inside.durable(name) < head:
+            if time.monotonic() > end:
+                return
+            await asyncio.sleep(STEP)
+
+    def _runs(self, name: str) -> bool:
+        return self._inside.processes[name].state == "running"
 
     def _candidate(self, order: Order) -> Candidate:
         new = deployment.candidate(self._settings, order.text, order.source, order.overrides)
@@ -105,6 +95,7 @@ class Deployer:
         async with self._one:
             began = time.monotonic()
             new = self._candidate(order)
+            await self._settled(new.flow.name)
             plan, old = await self._planned(new)
             runs = new.flow.name in self._hosts
             if plan.unchanged and runs and not order.restart and old and old.text == order.text:
@@ -145,19 +136,29 @@ class Deployer:
         return before, new.flow, self._others(new.flow.name)
 
     async def _switch(self, new: Candidate, old: Deployed | None, record: Deployed, order: Order) -> None:
-        """Put a version in the place of the one that runs."""
+        """Put a version in the place of the one that runs, which goes on until the next worker has loaded."""
         name = new.flow.name
         host, before, plan = self._hosts[name], self._inside.definitions[name], DeployPlan(name, [])
+        await self._loaded(host, record)
         try:
             await self._drain(before, new.flow)
             await host.stop_worker()
             plan = await self._hand_over(new, old, record, order)
-            await self._show(place_flow(new.flow, self._settings, record.highest))
-            await self._started(host)
+            await self._started(host, place_flow(new.flow, self._settings, record.highest))
         except BaseException:
             await asyncio.shield(self._back(before, old, plan))
             raise
         deployment.clean_up(self._settings, name, plan, record)
+
+    async def _loaded(self, host: FlowHost, record: Deployed) -> None:
+        """Let the next worker load the version; raises DeployFailed when it cannot, and nothing has happened."""
+        try:
+            await host.load_worker(record)
+        except BaseException as fault:
+            await asyncio.shield(host.forget_loaded())
+            if isinstance(fault, EnvironmentFault):
+                raise DeployFailed(f"its worker does not load it: {fault}") from fault
+            raise
 
     async def _drain(self, before: Flow, after: Flow) -> None:
         """Stop what is not received any more, and let the old version process what came of it."""
@@ -167,7 +168,7 @@ class Deployer:
         nodes = {name: node for name, node in before.nodes.items() if name not in gone}
         await self._show(msgspec.structs.replace(before, nodes=nodes))
         head, end = self._inside.inboxes[before.name].head, time.monotonic() + DRAIN_TIME
-        while self._inside.processes[before.name].state == "running" and self._inside.done(before.name) < head:
+        while self._runs(before.name) and self._inside.done(before.name) < head:
             if time.monotonic() > end:
                 raise DeployFailed(f"the old version did not process what had come within {DRAIN_TIME:g} s")
             await asyncio.sleep(STEP)
@@ -188,6 +189,11 @@ class Deployer:
 
     async def _show(self, flow: Flow) -> None:
         """Serve a version: its paths, channels and sources."""
+        self._serve(flow)
+        await self._hosts[flow.name].receive(flow)
+
+    def _serve(self, flow: Flow) -> None:
+        """Serve a version's paths and channels."""
         name = flow.name
         self._inside.add(flow, self._tables.metadata(flow))
         if name not in self._inside.hubs:
@@ -198,11 +204,12 @@ class Deployer:
             hub.on_message = self._inside.receiver(flow)
             hub.publish(beginnings(flow))
         self._routes.replace(list(self._inside.definitions.values()))
-        await self._hosts[name].receive(flow)
 
-    async def _started(self, host: FlowHost) -> None:
-        """Start the worker and wait until it has run for a moment; raises DeployFailed."""
+    async def _started(self, host: FlowHost, flow: Flow) -> None:
+        """Serve a version, start its worker and wait until that has run for a moment; raises DeployFailed."""
+        self._serve(flow)
         process = host.start_worker()
+        await host.receive(flow)
         if not await host.until(lambda p: p.state == "running" or _ends(p), START_TIME):
             raise DeployFailed(f"its worker did not start within {START_TIME:g} s")
         if _ends(process) or await host.until(_ends, STEADY_TIME):
@@ -211,6 +218,7 @@ class Deployer:
     async def _back(self, before: Flow, old: Deployed | None, plan: DeployPlan) -> None:
         """Run the version before again, with its states as they were."""
         host = self._hosts[before.name]
+        await host.forget_loaded()
         await host.stop_worker()
         if old is not None:
             write_record(self._settings, before.name, old)
@@ -228,8 +236,7 @@ class Deployer:
         deployed = record_path(self._settings, name).exists()
         try:
             await self._hand_over(new, old, record, order)
-            await self._show(place_flow(new.flow, self._settings, record.highest))
-            await self._started(host)
+            await self._started(host, place_flow(new.flow, self._settings, record.highest))
         except BaseException:
             await asyncio.shield(self._forget(name))
             if old is not None and deployed:

@@ -1,20 +1,22 @@
 """One deployed flow in the gateway: its inbox, what receives for it, and the process that runs it."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 
+from engine.ahead import OPTION, worker_process
 from engine.component import ChannelSource, Intake, PulledSource, RoutedSource, Source
+from engine.deployed import Deployed
 from engine.flow import Flow, Node
 from engine.inbox import InboxWriter
 from engine.intake import ReplyDesk
 from engine.supervisor import Process
 from web.inside import Inside
 
-AGAIN = 5.0
+AGAIN, LOAD_TIME = 5.0, 30.0
 log = structlog.get_logger()
 Members = list[tuple[str, Source]]
 
@@ -22,11 +24,16 @@ Members = list[tuple[str, Source]]
 class FlowHost:
     """What the gateway holds of one flow; the inbox stays open, receivers and worker come and go with deploys."""
 
-    def __init__(self, name: str, inside: Inside, told: Callable[[Process], None]) -> None:
+    def __init__(
+        self, name: str, inside: Inside, told: Callable[[Process], None], ahead: Process | None = None
+    ) -> None:
         self.name, self._inside, self._tell = name, inside, told
         self._changed = asyncio.Event()
         self._receivers: dict[type[Source], tuple[Members, asyncio.Task[None]]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._next = ahead
+        if ahead is not None:
+            ahead.on_change = self._told
 
     def open(self) -> None:
         """Open the inbox; raises EnvironmentFault when it cannot be had."""
@@ -49,20 +56,32 @@ class FlowHost:
                 self._receivers[kind] = members, asyncio.create_task(_receive(kind, taken))
         self._inside.forget_sources(self.name, {node.name for node in flow.section("sources")})
 
+    async def load_worker(self, record: Deployed) -> None:
+        """Start a process beside the one that runs: it loads this version and waits for `start_worker`.
+
+        Raises EnvironmentFault with the process's last words when it cannot load it.
+        """
+        self._next = worker_process(self.name, self._told)
+        await self._next.load(OPTION, msgspec.json.encode(record), LOAD_TIME)
+
+    async def forget_loaded(self) -> None:
+        """End a process that waits; none is no error."""
+        process, self._next = self._next, None
+        if process is not None:
+            await process.stop()
+
     def start_worker(self) -> Process:
-        """Start the flow's process and keep it alive."""
-        process = self._process()
+        """Start the flow's process, or let the one that waits go, and keep it alive."""
+        process, self._next = self._next or worker_process(self.name, self._told), None
+        self._inside.processes[self.name] = process
         self._running = asyncio.create_task(process.run())
         return process
 
-    def park(self, reason: str) -> None:
+    async def park(self, reason: str) -> None:
         """Let the flow not run, for a reason that is shown."""
-        self._process().park(reason)
-
-    def _process(self) -> Process:
-        command = [sys.executable, "-m", "millstream", "worker", self.name]
-        process = self._inside.processes[self.name] = Process(self.name, command, self._told)
-        return process
+        await self.forget_loaded()
+        process = self._inside.processes[self.name] = worker_process(self.name, self._told)
+        process.park(reason)
 
     def _told(self, process: Process) -> None:
         self._changed.set()
@@ -88,6 +107,7 @@ class FlowHost:
 
     async def close(self) -> None:
         """Stop the worker, then the receivers."""
+        await self.forget_loaded()
         await self.stop_worker()
         await cancel(*(task for _, task in self._receivers.values()))
         self._receivers.clear()

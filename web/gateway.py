@@ -22,6 +22,7 @@ from engine.errors import EnvironmentFault
 from engine.flow import Flow
 from engine.link_server import LinkServer
 from engine.settings import Settings, kept_secret, lock
+from engine.statistics import keep_statistics
 from engine.supervisor import Process
 from web.api import Endpoint, api_routes, control_app
 from web.app import WebApp, build_app
@@ -31,6 +32,7 @@ from web.channel_message import Snapshot
 from web.channel_socketio import SocketIo
 from web.channel_websocket import ChannelRoute
 from web.channels import ChannelHub
+from web.collector import look_seldom
 from web.console import console_routes
 from web.console_letters import letter_page_routes
 from web.dead_letter_api import dead_letter_endpoints
@@ -52,7 +54,10 @@ PORT_PATIENCE = 5.0
 
 
 class Gateway:
-    """One installation; `say` prints a line for people. Raises EnvironmentFault when its folder cannot be had."""
+    """One installation; `say` prints a line for people, `ahead` are workers that load already.
+
+    Raises EnvironmentFault when its folder cannot be had.
+    """
 
     def __init__(
         self,
@@ -61,8 +66,10 @@ class Gateway:
         consent: Consent,
         say: Callable[[str], None],
         watching: Sequence[Path] = (),
+        ahead: Mapping[str, Process] | None = None,
     ) -> None:
         self.settings, self.versions, self.say = settings, versions, say
+        self._ahead = dict(ahead or {})
         self.watching = list(watching)
         settings.prepare()
         fault = f"{settings.data}: another gateway runs on this data folder; set MILLSTREAM_DATA to use another"
@@ -98,16 +105,18 @@ class Gateway:
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.dispose)
+            stack.push_async_callback(self._forget_ahead)
             web = stack.enter_context(bound(self.settings.host, self.settings.port))
             await self._start_broker(stack)
             await self.preparation.run()
             await self._open_hosts(stack)
             self.inside.links = links = LinkServer(self.settings.data / "link.sock", self.token, self.inside)
             stack.push_async_callback(links.close)
-            self._start_workers(stack)
+            await self._start_workers(stack)
             server = await self._serve(stack, web)
             await links.open()
             await self._start_sources()
+            look_seldom()
             self.say(f"console  {self._address()}/console   (Ctrl-C stops everything)")
             tasks = [asyncio.create_task(work) for work in self._upkeep()]
             stack.push_async_callback(cancel, *tasks)
@@ -142,9 +151,12 @@ class Gateway:
     async def _open_hosts(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._close_hosts)
         for name in self.inside.definitions:
-            host = FlowHost(name, self.inside, self._told)
+            host = FlowHost(name, self.inside, self._told, self._ahead.get(name))
             host.open()
             self.hosts[name] = host
+
+    async def _forget_ahead(self) -> None:
+        await asyncio.gather(*(process.stop() for process in self._ahead.values()))
 
     async def _close_hosts(self) -> None:
         for hub in self.inside.hubs.values():
@@ -203,8 +215,8 @@ class Gateway:
         hub.publish(beginnings(flow))
         return hub
 
-    def _start_workers(self, stack: AsyncExitStack) -> None:
-        """Start the workers; they need a second, in which the web layer is made."""
+    async def _start_workers(self, stack: AsyncExitStack) -> None:
+        """Start the workers, or let those go that were started ahead."""
 
         async def close_all() -> None:
             await asyncio.gather(*(host.close() for host in self.hosts.values()))
@@ -212,7 +224,7 @@ class Gateway:
         stack.push_async_callback(close_all)
         for name, host in self.hosts.items():
             if name in self.preparation.broken:
-                host.park(self.preparation.broken[name])
+                await host.park(self.preparation.broken[name])
             else:
                 host.start_worker()
 
@@ -237,6 +249,7 @@ class Gateway:
     def _upkeep(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what runs beside the web server until the end."""
         yield self._trim()
+        yield keep_statistics(self.database)
         yield self.inside.pulse.run(self.inside.processes)
         if self.watching:
             overrides = self.versions[0].overrides if self.versions else {}

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import msgspec
 
-WIDTH, HEIGHT = 176.0, 62.0
+WIDTH, HEIGHT = 176.0, 80.0
 ACROSS, DOWN = 56.0, 20.0
 BEND, STIFF = 12.0, 12.0
 MARGIN = 14.0

@@ -22,13 +22,14 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """Knows the accounts; what it has looked up it believes for two seconds."""
+    """Knows the accounts; what it has looked up it believes for two seconds, a token's signature until it expires."""
 
     def __init__(self, engine: AsyncEngine, secret: bytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._secret = secret
         self._clock = clock
         self._kept: dict[str, tuple[float, Row[Any] | None]] = {}
+        self._claims: dict[str, Claims] = {}
 
     async def admit(self, connection: HTTPConnection, role: str | None) -> Account | None:
         """Return who asks, also as `scope["account"]`; raises Refusal 401 or 403. With role None anybody may."""
@@ -53,11 +54,20 @@ class Guard:
 
     async def by_token(self, token: str) -> Account:
         """Return the account of a token; raises Refusal 401 where it is expired, forged, or its account is gone."""
-        claims = read(token, self._secret)
+        claims = self._read(token)
         row = await self._row(claims.name)
         if row is None or not self._current(claims, row):
             raise invalid_token()
         return account_of(row)
+
+    def _read(self, token: str) -> Claims:
+        claims = self._claims.get(token)
+        if claims is None or claims.until <= time.time():
+            claims = read(token, self._secret)
+            if len(self._claims) >= MOST_KEPT:
+                self._claims.clear()
+            self._claims[token] = claims
+        return claims
 
     async def token_for(self, name: str) -> str:
         """Return a new token for an account that has just shown its password."""

@@ -14,17 +14,21 @@ from engine.flow import Flow
 from engine.frames import Answer, Push, Report, Tapped
 from engine.inbox import InboxWriter
 from engine.intake import FlowIntake, ReplyDesk
+from engine.ledger import INBOX
 from engine.link_server import LinkServer
 from engine.media import MediaStore
 from engine.pulse import Pulse
 from engine.settings import Settings
 from engine.supervisor import Process
+from web.backlog import Ages
 from web.channels import ChannelHub
+from web.cost import FlowCost, OwnCost, sink_queues
 from web.ledgers import Ledgers
-from web.services import FlowState
+from web.services import FlowState, Footprint, Queue
 from web.taps import TapHub
 
-RATE_TIME = 5.0
+RATE_TIME, SILENT, SHORTEST = 5.0, 5.0, 0.1
+SHOWN = ("in", "out", "dead")
 AWAITED = ("connecting", "")
 Counts = dict[str, dict[str, float]]
 
@@ -50,17 +54,29 @@ class Inside:
         self._reports: dict[str, deque[tuple[float, Report]]] = {}
         self._letters: dict[str, DeadLetterStore] = {}
         self.pulse = Pulse()
+        self.own_cost = OwnCost()
+        self._ages = Ages()
+        self._costs: dict[str, FlowCost] = {}
 
     def add(self, flow: Flow, metadata: MetaData) -> None:
         """Take a flow that is deployed."""
         self.definitions[flow.name] = flow
+        self._costs[flow.name] = FlowCost(flow)
         self.taps.linked(flow.name)
         self._metadata[flow.name] = metadata
         self._reports.setdefault(flow.name, deque(maxlen=16)).clear()
 
     def remove(self, flow: str) -> None:
         """Forget a flow that is not deployed any more."""
-        for known in (self.definitions, self.inboxes, self.hubs, self.processes, self._desks, self._letters):
+        for known in (
+            self.definitions,
+            self.inboxes,
+            self.hubs,
+            self.processes,
+            self._desks,
+            self._letters,
+            self._costs,
+        ):
             known.pop(flow, None)
         self.taps.gone(flow)
         self.ledgers.forget(flow)
@@ -69,6 +85,10 @@ class Inside:
     def done(self, flow: str) -> int:
         """Return the offset up to which a flow's worker has read its inbox."""
         return self.report(flow).offset
+
+    def durable(self, flow: str) -> int:
+        """Return the offset up to which everything of a flow is durable everywhere, its states too."""
+        return self.inboxes[flow].done
 
     def open(self, flow: str, inbox: InboxWriter, desk: ReplyDesk) -> None:
         """Take the open inbox of a flow."""
@@ -169,6 +189,10 @@ class Inside:
         """Return the terms of a flow's ledger; empty before its worker has told any."""
         return self.ledgers.terms(flow, self.inboxes[flow].head) if flow in self.inboxes else {}
 
+    def gateway(self) -> Footprint:
+        """Return what the gateway's own process takes."""
+        return self.own_cost()
+
     def letters(self, flow: str) -> DeadLetterStore:
         """Return the dead letters of a flow."""
         return self._letters[flow]
@@ -182,13 +206,15 @@ class Inside:
 
     def _state(self, name: str, process: Process) -> FlowState:
         report, rates = self.report(name), self.rates(name)
+        flow, (backlog, lag) = self.definitions[name], self._waiting(name)
+        since, first = self._earlier(name)
         return FlowState(
             state="starting" if process.state == "running" and self._awaits(name) else process.state,
             restarts=process.restarts,
             last_error=process.last_error,
             nodes=report.nodes,
-            backlog=max(0, report.head - report.offset),
-            lag=report.lag,
+            backlog=backlog,
+            lag=lag,
             since=process.since,
             pid=process.pid or 0,
             rss=report.rss,
@@ -196,6 +222,13 @@ class Inside:
             rates={
                 node: counts.get("in" if self._is_sink(name, node) else "out", 0.0) for node, counts in rates.items()
             },
+            node_rates={node: {what: counts.get(what, 0.0) for what in SHOWN} for node, counts in rates.items()},
+            rate_in=sum(rates.get(node.name, {}).get("out", 0.0) for node in flow.section("sources")),
+            rate_out=sum(rates.get(node.name, {}).get("out", 0.0) for node in flow.section("sinks")),
+            cpu=(report.cpu - first.cpu) / since,
+            cpu_seconds=report.cpu,
+            steps=self._costs[name].lines(rates, first, report, since),
+            queues=self._queues(name, backlog, report),
             sources={source: state for (flow, source), state in self.source_states.items() if flow == name},
             ledger=self.ledger(name),
             unbalanced=self.ledgers.where(name),
@@ -207,6 +240,27 @@ class Inside:
 
     def _is_sink(self, flow: str, node: str) -> bool:
         return node in self.definitions[flow].nodes and self.definitions[flow].nodes[node].section == "sinks"
+
+    def _waiting(self, name: str) -> tuple[int, float]:
+        """Return how many events wait in an inbox and the age of the oldest, also while its worker is away."""
+        reports, inbox = self._reports.get(name), self.inboxes[name]
+        report = reports[-1][1] if reports else Report()
+        if reports and time.monotonic() - reports[-1][0] < SILENT:
+            return max(0, report.head - report.offset), report.lag
+        offset = max(report.offset, inbox.done)
+        return (inbox.head - offset, self._ages.age(inbox.path, offset)) if inbox.head > offset else (0, 0.0)
+
+    def _earlier(self, name: str) -> tuple[float, Report]:
+        """Return the oldest report of the last seconds, or else the latest, and how long before the latest it was."""
+        reports = self._reports.get(name) or [(0.0, Report())]
+        since = time.monotonic() - RATE_TIME
+        at, report = next((entry for entry in reports if entry[0] > since), reports[-1])
+        return max(reports[-1][0] - at, SHORTEST), report
+
+    def _queues(self, name: str, backlog: int, report: Report) -> list[Queue]:
+        clients = self.hubs[name].queues() if name in self.hubs else {}
+        inbox = Queue("inbox", INBOX, backlog, self.inboxes[name].fill)
+        return [inbox, *sink_queues(report), *(Queue("clients", *of) for of in clients)]
 
 
 def _rate(first: dict[str, Any], last: dict[str, Any], seconds: float) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """The paths of the deployed flows: HTTP sources and queries, replaced as a whole when a flow is deployed."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from engine.component import RoutedSource
 from engine.errors import Finding, FlowInvalid
@@ -40,18 +41,37 @@ class SourceHandler:
 
 
 class Resource:
-    """One path with a handler for each of its methods."""
+    """One path with a handler for each of its methods; without parameters, it enters itself into `quick` when found."""
 
-    def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
+    def __init__(self, handlers: Mapping[str, Handler] | None = None, quick: "Quick | None" = None) -> None:
         self.handlers: dict[str, Handler] = dict(handlers or {})
+        self._quick = quick
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; raises HTTPException 405 for a method that is not there."""
         handler = self.handlers.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if handler is None:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.handlers))})
+        if self._quick is not None and not scope.get("path_params"):
+            self._quick[scope["method"], scope["path"]] = self
         response = await handler(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+Quick = dict[tuple[str, str], Resource]
+
+
+class QuickRouter(Router):
+    """A router that finds at once what the flows have answered before: to try all routes costs more than an answer."""
+
+    def __init__(self, flow_routes: "FlowRoutes", routes: Sequence[BaseRoute], lifespan: Lifespan[Any]) -> None:
+        super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
+        self._flow_routes = flow_routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        known = self._flow_routes.quick.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (known or super().__call__)(scope, receive, send)
 
 
 class FlowRoutes:
@@ -62,6 +82,7 @@ class FlowRoutes:
         self._guard = guard
         self._more = more
         self._router = Router(redirect_slashes=False)
+        self.quick: Quick = {}
         self._queries: dict[tuple[str, str], QueryHandler] = {}
         self.flows: tuple[Flow, ...] = ()
 
@@ -70,24 +91,27 @@ class FlowRoutes:
         if findings := path_conflicts(flows):
             raise FlowInvalid(findings)
         resources: dict[str, Resource] = {}
+        quick: Quick = {}
         queries: dict[tuple[str, str], QueryHandler] = {}
         more: list[BaseRoute] = []
         for flow in flows:
-            self._add(flow, resources, queries)
+            self._add(flow, resources, queries, quick)
             more += self._more(flow) if self._more else ()
         routes = [Route(path, resources[path]) for path in sorted(resources, key=path_order)]
         self._router = Router([*more, *routes], redirect_slashes=False)
-        self._queries, self.flows = queries, tuple(flows)
+        self._queries, self.flows, self.quick = queries, tuple(flows), quick
 
-    def _add(self, flow: Flow, resources: dict[str, Resource], queries: dict[tuple[str, str], QueryHandler]) -> None:
+    def _add(
+        self, flow: Flow, resources: dict[str, Resource], queries: dict[tuple[str, str], QueryHandler], quick: Quick
+    ) -> None:
         for name, query in flow.queries.items():
             handler = QueryHandler(query, flow, self._services, self._guard)
             queries[flow.name, name] = handler
-            resources.setdefault(query.path, Resource()).handlers[query.method.upper()] = handler
+            resources.setdefault(query.path, Resource(quick=quick)).handlers[query.method.upper()] = handler
         for node in flow.nodes.values():
             if isinstance(node.component, RoutedSource):
                 source = SourceHandler(node, node.component, flow.name, self._services, self._guard)
-                resources.setdefault(source.path, Resource()).handlers[source.method.upper()] = source
+                resources.setdefault(source.path, Resource(quick=quick)).handlers[source.method.upper()] = source
 
     async def ask(self, flow: str, query: str, given: Mapping[str, str], account: Account | None = None) -> Answer:
         """Return the answer of a declared query for parameters as text, as a channel gives it on connect."""

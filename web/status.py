@@ -11,9 +11,8 @@ import yaml
 
 from engine.flow import Flow, Node
 from engine.letter import ALL, Cause, Letter, Selection
-from web.services import FlowState
-
-Counts = dict[str, dict[str, float]]
+from engine.meter import KEYED, SINK, STRETCH
+from web.services import FlowState, Footprint, Queue
 
 
 class Letters(Protocol):
@@ -40,8 +39,8 @@ class Board(Protocol):
     def flows(self) -> dict[str, FlowState]:
         """Return each flow's state."""
 
-    def rates(self, flow: str) -> Counts:
-        """Return what each node does a second."""
+    def gateway(self) -> Footprint:
+        """Return what the gateway's own process takes."""
 
     def letters(self, flow: str) -> Letters:
         """Return a flow's dead letters."""
@@ -75,7 +74,8 @@ class Graph(msgspec.Struct, frozen=True):
 class FlowLine(msgspec.Struct):
     """How a flow is; times in seconds, rates in events a second, `backlog` in events that wait, `rss` in bytes.
 
-    `ledger` has the terms in ways; `alarm` says where it does not balance.
+    `lag` is the age of the oldest event that waits, `cpu` a share of a core, `fill` how full (0 to 1) its fullest queue
+    is, which `fullest` names. `ledger` has the terms in ways; `alarm` says where it does not balance.
     """
 
     name: str
@@ -90,15 +90,33 @@ class FlowLine(msgspec.Struct):
     dead: int
     rate_in: float
     rate_out: float
+    lag: float
+    cpu: float
+    fill: float
+    fullest: str
     sources: dict[str, tuple[str, str]]
     ledger: dict[str, int]
     alarm: str
 
 
 class NodeLine(msgspec.Struct):
-    """What a node does: a second, and since its worker started; `state` is a source's or a sink's connection."""
+    """What a node does: a second, and since its worker started; `state` is a source's or a sink's connection.
+
+    `cpu` (share of a core) and `micros` (CPU time of an event, in µs) are the node's `own`, or else those of the whole
+    stretch of stateless nodes that it is in. `fill` is how full (0 to 1) a sink's queue is, in which `waiting` events
+    are; `keys` and `size` (bytes) are the state of a keyed node.
+    """
 
     rate: float = 0.0
+    rate_in: float = 0.0
+    rate_dead: float = 0.0
+    own: bool = False
+    cpu: float = 0.0
+    micros: float | None = None
+    fill: float = 0.0
+    waiting: int = 0
+    keys: int = 0
+    size: int = 0
     total: float = 0.0
     dead: float = 0.0
     filtered: float = 0.0
@@ -134,18 +152,24 @@ def _drawn(name: str, members: Sequence[Node]) -> GraphNode:
 
 def flow_lines(board: Board) -> list[FlowLine]:
     """Return a line for every flow."""
-    return [_flow_line(board, name, state) for name, state in board.flows().items()]
+    return [flow_line(board.definitions[name], state) for name, state in board.flows().items()]
 
 
-def _flow_line(board: Board, name: str, state: FlowState) -> FlowLine:
-    flow = board.definitions[name]
-    rate_in = sum(state.rates.get(node.name, 0.0) for node in flow.section("sources"))
-    rate_out = sum(state.rates.get(node.name, 0.0) for node in flow.section("sinks"))
+def flow_line(flow: Flow, state: FlowState) -> FlowLine:
+    """Return the line of a flow."""
+    fullest = max(state.queues, key=lambda queue: queue.fill, default=Queue("", ""))
     uptime = max(0.0, time.time() - state.since) if state.since else 0.0
     return FlowLine(
-        name, flow.about, state.state, uptime, state.restarts, state.last_error, state.pid, state.rss, state.backlog,
-        state.dead, rate_in, rate_out, state.sources, state.ledger, alarm_text(state.unbalanced),
+        flow.name, flow.about, state.state, uptime, state.restarts, state.last_error, state.pid, state.rss,
+        state.backlog, state.dead, state.rate_in, state.rate_out, state.lag, state.cpu, fullest.fill,
+        queue_text(fullest), state.sources, state.ledger, alarm_text(state.unbalanced),
     )  # fmt: skip
+
+
+def queue_text(queue: Queue) -> str:
+    """Return which queue it is, for people."""
+    words = {"inbox": "the inbox", "lane": "sink {}", "spill": "sink {} on disk", "clients": "a client of {}"}
+    return words.get(queue.kind, "").format(queue.name)
 
 
 def alarm_text(unbalanced: Mapping[str, int]) -> str:
@@ -168,7 +192,26 @@ def _node_line(node: GraphNode, state: FlowState) -> NodeLine:
     connection, detail = state.sources.get(node.name, ("", ""))
     if counts[-1].get("away"):
         connection, detail = "away", "the target is away; events wait on disk"
-    return NodeLine(state.rates.get(node.members[-1], 0.0), total, dead, filtered, connection, detail)
+    line = NodeLine(state.rates.get(node.members[-1], 0.0), total=total, dead=dead, filtered=filtered)
+    line.state, line.detail = connection, detail
+    line.rate_in = state.node_rates.get(node.members[0], {}).get("in", 0.0)
+    line.rate_dead = sum(state.node_rates.get(member, {}).get("dead", 0.0) for member in node.members)
+    _add_cost(line, node, state)
+    return line
+
+
+def _add_cost(line: NodeLine, node: GraphNode, state: FlowState) -> None:
+    """Add what the node takes: its own steps, or else the stretch that runs it, and its queues."""
+    own = [step for step in state.steps if step.kind in (KEYED, SINK) and step.name in node.members]
+    shared = [step for step in state.steps if step.kind == STRETCH and step.nodes and node.members[0] in step.nodes]
+    for step in own or shared[:1]:
+        line.cpu += step.cpu
+        line.micros = (line.micros or 0.0) + step.micros if step.micros is not None else line.micros
+        line.keys, line.size = line.keys + step.keys, line.size + step.state
+    line.own = bool(own)
+    for queue in state.queues:
+        if queue.kind in ("lane", "spill") and queue.name in node.members:
+            line.fill, line.waiting = max(line.fill, queue.fill), line.waiting + queue.waiting
 
 
 def options_text(flow: Flow, node: str) -> str:

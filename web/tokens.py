@@ -15,10 +15,11 @@ _REQUIRED = ["sub", "role", "exp", "iat", "jti", "ver"]
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says: whose it is, and for which password."""
+    """What a token says: whose it is, for which password, and until when (Unix seconds)."""
 
     name: str
     version: str
+    until: float
 
 
 def password_version(password_hash: str, secret: bytes) -> str:
@@ -39,7 +40,7 @@ def read(token: str, secret: bytes) -> Claims:
     """Return what a token says; raises Refusal 401 `token_expired` or `token_invalid`."""
     try:
         claims = jwt.decode(token, secret, [ALGORITHM], options={"require": _REQUIRED})
-        return msgspec.convert({"name": claims["sub"], "version": claims["ver"]}, Claims)
+        return msgspec.convert({"name": claims["sub"], "version": claims["ver"], "until": claims["exp"]}, Claims)
     except jwt.ExpiredSignatureError:
         raise unauthorized("token_expired", "the token has expired; log in again") from None
     except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeError):

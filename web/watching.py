@@ -7,7 +7,8 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from engine.errors import FlowInvalid, MillstreamError
-from web.deployer import Deployer, Order
+from web.deploy_order import Order
+from web.deployer import Deployer
 
 AUTHOR = "watch"
 TOGETHER = 200  # milliseconds in which saves count as one

@@ -18,6 +18,7 @@ try {
   seen["after login"] = new URL(page.url()).pathname;
   seen.flows = await page.$$eval(".flow", (cards) => Object.fromEntries(cards.map((card) => [card.dataset.flow, card.dataset.state])));
   seen.sum = await text("[data-sum=running]");
+  seen.gateway = await text("[data-sum=cpu_detail]");
   seen.trouble = await text("[data-flow=office] .trouble");
 
   await page.click("[data-flow=line] h2 a");
@@ -27,6 +28,11 @@ try {
   await page.waitForSelector(".flow .alarm:not([hidden])");
   seen.alarm = [await text(".flow .alarm"), await text(".ledger [data-field=balance]")];
   seen.stored = await text(".ledger [data-field=stored]");
+  seen.fullest = [await text(".flow [data-field=fill]"), await page.getAttribute(".flow [data-of=fill]", "title")];
+  seen.steps = await page.$$eval("#steps .what b", (names) => names.map((name) => name.textContent));
+  seen.queues = await page.$$eval("#queues .what b", (names) => names.map((name) => name.textContent));
+  seen["cost of on_line"] = await page.$$eval(".node[data-node=on_line] .cost span", (spans) => spans.map((span) => span.textContent).join(" "));
+  seen["queue of results"] = await page.$eval(".node[data-node=results] [data-bar=fill] i", (bar) => bar.style.width);
   seen["busy wires"] = (await page.$$(".wire.busy")).length > 0;
 
   await page.click(".node[data-node=verdict]");
@@ -43,10 +49,15 @@ try {
 
   const numbers = [0, 0.01, 0.4, 9.96, 10, 950, 9999, 10_000, 12_345, 999_999, 4_100_000, 2e9];
   const seconds = [0, 42, 312, 11_040, 1_047_600];
+  const shares = [0, 0.0004, 0.004, 0.0994, 0.0996, 1.37], micros = [null, 0.8, 340, 1_400], ages = [0.01, 0.4, 12, 312];
   [seen.numbers, seen.durations] = await page.evaluate(async ([numbers, seconds]) => {
-    const { format } = await import("/static/console.js");
+    const { format } = await import("/static/format.js");
     return [numbers.map((n) => [format.count(n), format.rate(n), format.size(n)]), seconds.map(format.duration)];
   }, [numbers, seconds]);
+  [seen.shares, seen["times of an event"], seen.ages] = await page.evaluate(async ([shares, micros, ages]) => {
+    const { format } = await import("/static/format.js");
+    return [shares.map(format.percent), micros.map(format.micros), ages.map(format.age)];
+  }, [shares, micros, ages]);
 
   await page.click("text=Log out");
   await page.waitForURL("**/console/login");

@@ -128,3 +128,17 @@ def test_a_graph_is_of_one_flow(call: Call, tested: Path) -> None:
     refused = call("graph", tested.parent)
     assert refused.exit_code == 2
     assert "graph: one flow" in refused.stderr
+
+
+def test_lint_warns_of_what_is_slow_and_does_not_fail(call: Call, tested: Path) -> None:
+    write(tested, TESTED.replace("n: n * 2", "n: n * 2, led: 'matches(name, \"led\")'"))
+    found = call("lint", tested)
+    assert (found.exit_code, found.stderr) == (0, "")
+    warning, summary = found.stdout.splitlines()
+    assert warning.startswith(f"{tested}:6:")
+    assert ": warning: node 'doubled': led: " in warning
+    assert '(contains(name, "led")) [slow]' in warning
+    assert summary == "1 flow, no findings, 1 warning"
+    as_json = call("lint", tested, "--json")
+    assert as_json.exit_code == 0
+    assert [(finding["severity"], finding["code"]) for finding in json.loads(as_json.stdout)] == [("warning", "slow")]

@@ -95,3 +95,23 @@ def test_help_needs_neither_the_database_library_nor_the_components() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("before", "about"), [("", "Topic filters; "), ("field_docs.leave_out()", "None")])
+def test_who_runs_flows_reads_no_docstrings_of_fields(before: str, about: str) -> None:
+    code = (
+        f"from engine import field_docs\n{before}\nfrom engine.registry import kinds\n"
+        "print(kinds('sources')[0]['mqtt'].model_fields['topics'].description)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(about), done.stdout + done.stderr
+
+
+def test_reading_a_flow_without_pictures_needs_no_opencv() -> None:
+    code = (
+        "import sys; from engine.load import load_text\n"
+        "load_text('flow: line\\nsources: {in: {http: {post: /in}}}\\nsinks: {out: {from: in, log: {}}}').raise_findings()\n"
+        "print(*sorted({'cv2', 'numpy', 'web', 'amqtt', 'alembic'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "\n", done.stdout + done.stderr

@@ -19,12 +19,12 @@ from tests.services import MariaDB, Millstream, MillstreamFactory, Mosquitto
 class Terminal(Millstream):
     """Millstream in a terminal's foreground: Ctrl-C goes to its whole process group."""
 
-    def start(self) -> None:
+    def start(self, within: float = 60) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), cwd=ROOT, env=self.environment(), stdout=log, stderr=log, process_group=0
             )
-        wait_until(lambda: self.ready() or not self.running(), "it is ready", within=60)
+        wait_until(lambda: self.ready() or not self.running(), "it is ready", within=within)
 
     def interrupt(self) -> None:
         os.killpg(self.pid, signal.SIGINT)

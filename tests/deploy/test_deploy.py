@@ -16,12 +16,17 @@ from engine.api import Emit, Event, Place, Stateless, component
 
 @component("crashes")
 class Crashes(Stateless):
-    \"\"\"Crash when the worker starts.\"\"\"
+    \"\"\"Crash when the worker has brought it to its place so often: it does so when it loads, and when it runs.\"\"\"
+
+    times: int
+    \"\"\"How often.\"\"\"
+    _so_far = [0]
 
     def deployed(self, place: Place) -> "Crashes":
         import sys
 
-        if "worker" in sys.argv:
+        self._so_far[0] += 1
+        if "worker" in sys.argv and self._so_far[0] >= self.times:
             raise RuntimeError("this version cannot run")
         return self
 
@@ -121,15 +126,18 @@ def test_a_node_that_is_renamed_keeps_its_state(site: Site) -> None:
     site.until_counted(before + 2)
 
 
-def test_a_version_whose_worker_crashes_is_given_up_and_nothing_is_lost(site: Site) -> None:
+@pytest.mark.parametrize("times", [1, 2], ids=["when it loads", "when it runs"])
+def test_a_version_whose_worker_crashes_is_given_up_and_nothing_is_lost(site: Site, times: int) -> None:
     (site.folder / "operators").mkdir(exist_ok=True)
     (site.folder / "operators" / "crashes.py").write_text(CRASHES)
     site.post("/waited", {"device": "a", "n": 1})
-    before = site.counted()
-    site.change(("  judged: {from: checked", "  broken: {from: checked, crashes: {}}\n  judged: {from: broken"))
+    before, pid = site.counted(), site.pid()
+    broken = f"  broken: {{from: checked, crashes: {{times: {times}}}}}\n  judged: {{from: broken"
+    site.change(("  judged: {from: checked", broken))
     done = site.call("deploy", site.file)
     assert done.returncode == 1
     assert "this version cannot run" in done.stderr
+    assert (site.pid() == pid) == (times == 1)  # what cannot be loaded does not even stop the version that runs
     assert site.json("status")["line"]["state"] == "running"
     site.post("/waited", {"device": "a", "n": 2})
     site.until_counted(before + 1)

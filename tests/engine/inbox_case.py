@@ -1,11 +1,13 @@
 """What the tests of the inbox share: append and wait for the commit, read everything back."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from engine.arrivals import Arrivals
 from engine.component import Arrival
 from engine.inbox import InboxReader, InboxWriter
 from engine.inbox_log import Submission
@@ -24,7 +26,7 @@ async def writing(path: Path, flow: str = "flow", **options: Any) -> AsyncIterat
         writer.close()
 
 
-async def put(writer: InboxWriter, arrivals: Sequence[Arrival], source: str = "gate") -> Submission:
+async def put(writer: InboxWriter, arrivals: Arrivals | Sequence[Arrival], source: str = "gate") -> Submission:
     """Append, and return after the commit; raises what the writer tells."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -53,6 +55,12 @@ def records(reader: InboxReader, offset: int = 0, limit: int = 2_000) -> list[Re
             zip(block.source_index, block.topic_index, block.payloads, strict=True)
         )
     ]
+
+
+def count(path: Path, table: str) -> int:
+    """Return how many rows a table of an inbox has."""
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608 - of the test
 
 
 def stored(path: Path) -> list[Record]:

@@ -3,11 +3,23 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from msgspec.structs import replace
 
 from engine.mqtt import MqttAddress
+from engine.mqtt_codec import Message, Packet
+from engine.mqtt_messages import Messages
 
 BOUND = 15
+
+
+def one_by_one(packets: Iterable[Packet | Messages]) -> list[Packet]:
+    """Return packets with the messages of runs as if each had come by itself."""
+    singles: list[Packet] = []
+    for packet in packets:
+        singles += list(packet) if isinstance(packet, Messages) else [packet]
+    return [replace(packet, batch=None) if isinstance(packet, Message) else packet for packet in singles]
 
 
 class Peer:

@@ -1,13 +1,17 @@
 """The plan on Bytewax: order, marks through several nodes with memory, ends of input, and recovery."""
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from bytewax.recovery import init_db_dir
 
 from engine.block import Block
+from engine.compile import PAGE, make_ready
 from engine.harness import Harness, Sent, block_of
 from engine.load import load_text
 from engine.plan import Plan
@@ -111,3 +115,21 @@ def by_key(events: Iterable[Any]) -> dict[str, list[tuple[bytes, int]]]:
     for event in events:
         found.setdefault(event.key, []).append((event.id, event.time))
     return {key: sorted(of) for key, of in found.items()}
+
+
+def test_a_new_store_has_large_pages_and_one_with_small_pages_is_used_as_it_is(tmp_path: Path) -> None:
+    make_ready(tmp_path / "new")
+    assert page_size(tmp_path / "new") == PAGE
+    (tmp_path / "old").mkdir()
+    init_db_dir(tmp_path / "old", 1)
+    flow = load_text("flow: f\nsources: {a: {mqtt: {topics: [t]}}}\noperators: {o: {from: a, number: {}}}\n"
+        "sinks: {z: {from: o, log: x}}").raise_findings()  # fmt: skip
+    (tmp_path / "old").rename(tmp_path / "recovery")
+    outcome = run_bytewax(flow, [[block(1, 1, n=1)], [block(2, 2, n=2)]], tmp_path, stops=[1])
+    assert [event.data["id"] for event in outcome.out["z"]] == [1, 2]
+    assert page_size(tmp_path / "recovery") == 4096
+
+
+def page_size(recovery: Path) -> int:
+    with closing(sqlite3.connect(recovery / "part-0.sqlite3")) as connection:
+        return int(connection.execute("PRAGMA page_size").fetchone()[0])

@@ -17,7 +17,7 @@ def test_a_flow_that_has_not_run_yet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "size", "seconds"), [(0, 0, 0.5), (16, 1000, 0.504), (16, MIB // 2, 2.5), (16, 4 * MIB, 5.0)]
+    ("shards", "size", "seconds"), [(0, 0, 0.5), (16, 1000, 0.5), (16, MIB // 2, 1.12), (16, 4 * MIB, 5.0)]
 )
 def test_only_the_latest_of_each_shard_counts(tmp_path: Path, shards: int, size: int, seconds: float) -> None:
     recovery = tmp_path / "recovery"

@@ -13,11 +13,14 @@ import pytest
 
 from engine.arrival_clock import ArrivalClock
 from engine.errors import EnvironmentFault
-from engine.feed import LONGEST_WAIT, Feed, Position
+from engine.event import Event
+from engine.feed import IDLE_WAIT, LONGEST_WAIT, Feed, Position
+from engine.fused import RAW
 from engine.gap import Gap
 from engine.inbox import InboxReader
 from engine.keyed import Clock, Mark
 from engine.load import load_text
+from engine.outputs import COUNTS
 from engine.plan import Plan
 from tests.engine.inbox_case import arrivals, put, writing
 
@@ -36,9 +39,11 @@ class Asked:
 
     def __init__(self) -> None:
         self.marks = 0
+        self.may_use, self.told = False, list[int]()
 
     def used(self, offset: int) -> None:
-        raise AssertionError("only a snapshot tells what is used")
+        assert self.may_use, "only a snapshot tells what is used"
+        self.told.append(offset)
 
     def ask_mark(self) -> None:
         self.marks += 1
@@ -79,13 +84,18 @@ async def append(case: Case, *numbers: int) -> None:
             await put(writer, arrivals(b'{"n":%d}' % number))
 
 
+def events(found: list[Any]) -> list[Event]:
+    runs = [run for item in found if not isinstance(item, Mark) for run in item if run[0] != COUNTS]
+    decoded = [made for name, given in runs for made in (given[0].runs() if name == RAW else [(name, given)])]
+    return [event for _, given in decoded for event in given]
+
+
 def numbers(found: list[Any]) -> list[int]:
-    runs = [run for item in found if not isinstance(item, Mark) for run in item if run[0] != "#"]
-    return [event.data["n"] for _, events in runs for event in events]
+    return [event.data["n"] for event in events(found)]
 
 
 def ids(found: list[Any]) -> list[bytes]:
-    return [event.id for runs in found for source, events in runs if source != "#" for event in events]
+    return [event.id for event in events(found)]
 
 
 def marks(found: list[Any]) -> list[int]:
@@ -142,6 +152,37 @@ async def test_without_a_wake_up_it_looks_again_soon(case: Case) -> None:
     begin = time.monotonic()
     case.feed().wait()
     assert time.monotonic() - begin < LONGEST_WAIT + 1
+
+
+async def test_it_looks_more_often_while_something_is_not_durable(case: Case) -> None:
+    feed = case.feed()
+    feed._readers.clear()
+    feed._wake_at.clear()
+    assert feed._patience() == IDLE_WAIT
+    await append(case, 1)
+    feed.next()
+    assert feed._patience() == LONGEST_WAIT
+    case.asked.may_use = True
+    feed.used(1)
+    assert feed._patience() == IDLE_WAIT
+
+
+async def test_a_timer_ends_the_wait(case: Case) -> None:
+    feed, now = case.feed(), time.time_ns() // 1000
+    feed._wake_at.clear()
+    case.clock.set("node", "0", now + 60_000_000)
+    assert feed._patience() == IDLE_WAIT
+    case.clock.set("node", "0", now + 400_000)
+    assert feed._patience() < 0.4
+    case.clock.set("node", "0", now - 1)
+    assert feed._patience() == LONGEST_WAIT
+
+
+async def test_what_is_durable_is_told_once(case: Case) -> None:
+    feed, case.asked.may_use = case.feed(), True
+    for offset in (0, 0, 3, 3):
+        feed.used(offset)
+    assert case.asked.told == [0, 3]
 
 
 async def test_time_that_nobody_waits_for_is_not_asked_for(case: Case) -> None:

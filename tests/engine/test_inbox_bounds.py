@@ -16,6 +16,7 @@ from engine.errors import Unavailable
 from engine.inbox import InboxWriter
 from engine.inbox_bounds import GRAIN, Backlog, Bounds, Room
 from tests.engine.inbox_case import arrivals, put, stored, writing
+from tests.process import wait_until
 
 DISK = 24 << 20
 EVENT = bytes(64_000)
@@ -194,3 +195,11 @@ async def test_the_log_is_brought_back_when_there_is_room_again(disk: Path) -> N
         await load(writer, "c", 40)
         assert log_size(path) == size, "the log is used again from its beginning"
         assert [name for name in names(path) if name[0] in "ab"] == taken + more
+
+
+async def test_an_inbox_says_how_full_it_is(tmp_path: Path) -> None:
+    async with writing(tmp_path / "inbox.db", bounds=Bounds(backlog=1 << 20)) as writer:
+        assert writer.fill == 0.0
+        await put(writer, arrivals(b"x" * (1 << 19)))
+        await asyncio.to_thread(wait_until, lambda: writer.fill > 0, "its beat has looked", within=10)
+        assert 0.4 < writer.fill < 0.7

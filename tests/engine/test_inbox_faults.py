@@ -192,10 +192,10 @@ async def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     for path in (newer, other):
         async with writing(path):
             pass
-    sqlite(newer, "pragma user_version=3")
-    assert await refusal(text) == "expected an inbox of version 2; got file is not a database"
+    sqlite(newer, "pragma user_version=4")
+    assert await refusal(text) == "expected an inbox of version 3; got file is not a database"
     assert await refusal(foreign) == "expected an inbox; got an SQLite file with application id 0x0"
-    assert await refusal(newer) == "expected an inbox of version 2; got version 3"
+    assert await refusal(newer) == "expected an inbox of version 3; got version 4"
     assert await refusal(other, "b") == "expected the inbox of flow 'b'; got that of 'flow'"
 
 

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import os
+import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine import inbox_file
 from engine.arrival_clock import ArrivalClock
+from engine.arrivals import Arrivals
 from engine.component import Arrival
 from engine.gap import Gap
 from engine.inbox import InboxReader, InboxWriter
@@ -182,6 +185,23 @@ async def test_an_inbox_of_version_1_is_read_and_brought_up(tmp_path: Path) -> N
         assert (await put(writer, [Arrival(b"b", once="k")])).offsets() == [2]
 
 
+async def test_an_inbox_of_version_2_is_read_and_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+    async with writing(path) as writer:
+        await put(writer, [Arrival(b"b", "topic", once="request\0" + str(at)) for at in range(3)])
+    old = [4, 2**60, ["gate"], b"\0", ["topic"], [0], [b"a"], {}, {0: 7}]
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("insert into block values (4, 1, ?, ?)", [2**60, msgspec.msgpack.encode(old)])
+        connection.execute("pragma user_version=2")
+    assert [payload for *_, payload in stored(path)] == [b"b", b"b", b"b", b"a"]
+    async with writing(path) as writer:
+        assert (await put(writer, [Arrival(b"a", "topic", None, 7, True)])).offsets() == [4]
+        whole = Arrivals([b"b"] * 3, ["topic"] * 3, keys={0: ("request\x000", b"")})
+        assert (await put(writer, whole)).offsets() == [1, 2, 3]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("pragma user_version").fetchone() == (3,)
+
+
 def test_only_the_latest_gaps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_file, "MOST_GAPS", 3)
     log = InboxLog(tmp_path / "inbox.db", "flow")
@@ -208,3 +228,19 @@ async def test_the_heartbeat_goes_on_by_itself(tmp_path: Path, monkeypatch: pyte
     first = heartbeat(writer.path)
     await until(lambda: heartbeat(writer.path) > first + 50_000)
     writer.close()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_time_is_found_by_halves_where_it_is_found_by_looking_at_all(seed: int) -> None:
+    draw = random.Random(seed)
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(inbox_file.SCHEMA)
+    first, time = draw.randint(1, 50), draw.randint(0, 5)
+    for _ in range(draw.randint(0, 12)):
+        count = draw.randint(1, 5)
+        connection.execute("insert into block values (?, ?, ?, x'00')", (first, count, time))
+        first, time = first + count + draw.choice((0, 0, 0, 4)), time + draw.randint(0, 3)
+    for wanted in range(time + 5):
+        found = connection.execute("select min(first) from block where time >= ?", [wanted]).fetchone()[0]
+        assert inbox_file.first_since(connection, wanted) == found
+    connection.close()

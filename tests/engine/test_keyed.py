@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from engine.component import Emit, Stateful
 from engine.event import Event
 from engine.gap import Gap
-from engine.keyed import SHARDS, Clock, Gate, Mark, Shard, storable
+from engine.keyed import SHARDS, Clock, Gate, Mark, Shard
 
 
 class Alarm(Stateful[list[int]]):
@@ -188,29 +187,3 @@ def test_a_state_that_cannot_take_a_gap_is_forgotten_and_told() -> None:
     one.on_items([[event(0)]])
     assert letters(one.on_items([Mark("sources", 18)])) == ["ValueError: an unlucky gap"]
     assert (one.states, clock.next()) == ({}, None)
-
-
-class Held(msgspec.Struct, array_like=True):
-    """A state as operators have it."""
-
-    since: int
-    waiting: Event | None = None
-
-
-def test_what_messagepack_refuses_is_stored_as_near_as_it_can() -> None:
-    deep: Any = 1
-    for _ in range(200):
-        deep = [deep]
-    data = {
-        "large": 2**80,
-        "huge": 10**400,
-        "set": {1},
-        "object": object,
-        "deep": deep,
-        "fine": [1, "a", None, b"x", True],
-    }
-    found = storable({"k": Held(5, Event(b"i", 1, "k", "", "", data, None, 1))})
-    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=dict[str, Held])
-    assert decoded["k"].waiting is not None
-    kept = decoded["k"].waiting.data
-    assert (kept["large"], kept["huge"], kept["set"], kept["fine"]) == (2.0**80, None, [1], [1, "a", None, b"x", True])

@@ -194,18 +194,18 @@ def test_what_becomes_of_events_at_an_operator(text: str, messages: list[Any], e
 def test_what_is_lost_or_doubled_before_a_node_is_found_there(
     name: str, change: Callable[[list[Any]], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_whole = Stage.run
+    find_whole = Stage._found
     done: list[str] = []
 
-    def broken(self: Stage, runs: list[Any]) -> list[Any]:
-        found = run_whole(self, runs)
+    def broken(self: Stage, runs: list[Any], part: Any) -> list[Any]:
+        found = find_whole(self, runs, part)
         for index, (port, shard, chunk) in enumerate(found):
             if port == name and not done:
                 found[index] = (port, shard, change(chunk))
                 done.append(name)
         return found
 
-    monkeypatch.setattr(Stage, "run", broken)
+    monkeypatch.setattr(Stage, "_found", broken)
     harness = read()
     ledger = harness.ledger()
     if name == "v":
@@ -241,7 +241,7 @@ def test_records_that_were_never_read_are_found() -> None:
 
 def test_events_that_are_not_decoded_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Decoding.runs
-    monkeypatch.setattr(Decoding, "runs", lambda self, blocks, prefix: whole(self, blocks, prefix)[1:])
+    monkeypatch.setattr(Decoding, "runs", lambda self, blocks, prefix: whole(self, blocks, prefix)[:-1])
     assert where(read(messages=[MESSAGES[0], sent(2, [1]), MESSAGES[4]])) == {"a": 1}
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Client:
             broker.address, name, on_messages=self._take, on_state=lambda *state: self._note(state), **options
         )
 
-    def _take(self, batch: list[Message]) -> None:
+    def _take(self, batch: Sequence[Message]) -> None:
         self.messages += batch
         if not self.hold:
             self.session.acknowledge(batch)

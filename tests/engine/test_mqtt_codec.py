@@ -16,13 +16,15 @@ from engine.mqtt_codec import (
     MalformedPacket,
     Message,
     Packet,
-    PacketReader,
     PingResp,
     SubAck,
     ack,
 )
 from engine.mqtt_codec_5 import Mqtt5
 from engine.mqtt_codec_311 import Mqtt311
+from engine.mqtt_messages import Messages
+from engine.mqtt_reader import PacketReader
+from tests.engine.mqtt_peer import one_by_one
 
 BOTH = [pytest.param(Mqtt311(), id="3.1.1"), pytest.param(Mqtt5(), id="5")]
 
@@ -143,14 +145,47 @@ def test_a_packet_may_come_in_any_pieces(codec: Codec) -> None:
 
 @pytest.mark.parametrize("codec", BOTH)
 def test_what_comes_before_a_fault_is_kept(codec: Codec) -> None:
-    packets: list[Packet] = []
+    packets: list[Packet | Messages] = []
+    message = Message("t", b"a", 1, True, False, 7)
     with pytest.raises(MalformedPacket):
-        PacketReader(codec).feed(b"\xd0\x00\x00\x00", packets)
-    assert packets == [PingResp()]
+        PacketReader(codec).feed(codec.publish(message) + b"\xd0\x00\x00\x00", packets)
+    assert one_by_one(packets) == [message, PingResp()]
+
+
+@pytest.mark.parametrize("codec", BOTH)
+def test_simple_messages_come_in_runs_and_in_order(codec: Codec) -> None:
+    simple = [Message("a/ä", b"%d" % at, at % 2, at % 3 == 0, False, at + 1 if at % 2 else 0) for at in range(9)]
+    others = [Message("a/ä", b"x", 2, False, False, 70), Message("b", b"x" * 200, 1, True, True, 71)]
+    sent = [*simple[:4], others[0], *simple[4:7], others[1], *simple[7:]]
+    packets: list[Packet | Messages] = []
+    PacketReader(codec).feed(b"".join(map(codec.publish, sent)), packets)
+    assert one_by_one(packets) == sent
+    assert [len(packet) for packet in packets if isinstance(packet, Messages)] == [4, 3, 2]
+
+
+def test_5_a_message_with_properties_is_no_simple_one() -> None:
+    packet = mqtt5.PublishPacket("t", b"x", qos=mqtt5.QoS(1), packet_id=5, user_properties=[("k", "v")]).write()
+    assert feed(Mqtt5(), [packet * 2]) == [Message("t", b"x", 1, False, False, 5)] * 2
+
+
+def test_messages_are_columns() -> None:
+    sent = [Message("t", b"%d" % at, at % 3, at == 1, at == 2, at if at % 3 else 0) for at in range(6)]
+    batch, more = Messages(), Messages()
+    for message in sent[:4]:
+        batch.append(message)
+    for message in sent[4:]:
+        more.append(message)
+    batch.extend(more)
+    assert one_by_one([batch]) == sent
+    assert one_by_one([batch.only([5, 1, 2])]) == [sent[5], sent[1], sent[2]]
+    assert [message.payload for message in batch[-2:]] == [b"4", b"5"]
+    assert (batch[-1].payload, batch[-1].qos, len(batch)) == (b"5", 2, 6)
+    with pytest.raises(IndexError):
+        batch[6]
 
 
 def feed(codec: Codec, pieces: list[bytes]) -> list[Packet]:
-    reader, packets = PacketReader(codec), list[Packet]()
+    reader, packets = PacketReader(codec), list[Packet | Messages]()
     for piece in pieces:
         reader.feed(piece, packets)
-    return packets
+    return one_by_one(packets)

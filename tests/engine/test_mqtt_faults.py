@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,7 @@ async def test_a_repeated_qos_2_message_is_delivered_once() -> None:
 
     got: list[Message] = []
 
-    def take(batch: list[Message]) -> None:
+    def take(batch: Sequence[Message]) -> None:
         got.extend(batch)
         session.acknowledge(batch)
         session.acknowledge(batch)
@@ -126,7 +126,7 @@ async def test_an_acknowledgement_of_an_older_connection_is_not_sent() -> None:
 
     arrived = asyncio.Event()
 
-    def take(batch: list[Message]) -> None:
+    def take(batch: Sequence[Message]) -> None:
         got.extend(batch)
         arrived.set()
 
@@ -158,7 +158,7 @@ async def test_an_acknowledgement_is_confirmed_by_the_answer_to_a_later_ping() -
 
     told = asyncio.Event()
 
-    def take(batch: list[Message]) -> None:
+    def take(batch: Sequence[Message]) -> None:
         which = next(life)
 
         def note() -> None:
@@ -198,7 +198,7 @@ async def test_what_was_not_acknowledged_over_this_connection_is_never_confirmed
 
     arrived = asyncio.Event()
 
-    def take(batch: list[Message]) -> None:
+    def take(batch: Sequence[Message]) -> None:
         got.extend(batch)
         arrived.set()
 
@@ -281,7 +281,7 @@ async def test_a_callback_that_fails_has_the_messages_sent_again(caplog: pytest.
     async def second(peer: Peer) -> None:
         await peer.greet(CONNACK_PRESENT)
 
-    def fail(batch: list[Message]) -> None:
+    def fail(batch: Sequence[Message]) -> None:
         raise RuntimeError("disk full")
 
     async with scripted(first, second) as (address, done):

@@ -1,7 +1,6 @@
 """What has a key is stored once, whatever comes again, in which order, over restarts and failures."""
 
 import asyncio
-import contextlib
 import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,21 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import once
+from engine.arrivals import Arrivals
 from engine.component import Arrival, Reply
 from engine.errors import KeyReused, Unavailable
 from engine.inbox import InboxWriter
 from engine.inbox_log import KEEP_KEYS, Submission
-from tests.engine.inbox_case import put, stored, writing
+from tests.engine.inbox_case import count, put, stored, writing
 
 
 def keyed(*keys: str, digest: bytes = b"") -> list[Arrival]:
     """Return an arrival for each key; an empty key is none."""
     return [Arrival(key.encode() or b"none", "topic", None, once=key, digest=digest) for key in keys]
-
-
-def count(path: Path, table: str = "once") -> int:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608 - of the test
 
 
 async def test_a_key_is_stored_once_over_commits_and_restarts(tmp_path: Path) -> None:
@@ -77,6 +72,24 @@ async def test_a_key_with_another_digest_is_refused_whole_and_alone(tmp_path: Pa
         with pytest.raises(KeyReused):
             await put(writer, keyed("x"))
     assert [record[4] for record in stored(writer.path)] == [b"a", b"x", b"z", b"y"]
+
+
+async def test_one_key_stands_for_all_up_to_the_next(tmp_path: Path) -> None:
+    def group(count: int, **keys: bytes) -> Arrivals:
+        begins = {at: ("" if key == "none" else key, digest) for at, (key, digest) in enumerate(keys.items())}
+        return Arrivals([b"%d" % at for at in range(count)], ["t"] * count, keys=begins)
+
+    async with writing(tmp_path / "inbox.db") as writer:
+        assert (await put(writer, group(3, a=b"1"))).offsets() == [1, 2, 3]
+        assert (await put(writer, group(4, b=b"1", a=b"1"))).offsets() == [4, 1, 2, 3]
+        assert (await put(writer, group(3, a=b"1"))).offsets() == [1, 2, 3]
+        assert (await put(writer, group(3, b=b"1", none=b""))).offsets() == [4, 5, 6]
+        with pytest.raises(KeyReused):
+            await put(writer, group(3, c=b"1", a=b"2"))
+        assert (await put(writer, group(2, c=b"1"))).offsets() == [7, 8]
+    async with writing(tmp_path / "inbox.db") as writer:
+        assert (await put(writer, group(2, c=b"1"))).offsets() == [7, 8]
+    assert (count(writer.path, "once"), len(stored(writer.path))) == (3, 8)
 
 
 async def test_a_commit_that_fails_forgets_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +200,7 @@ async def test_keys_go_when_they_are_old_or_too_many_and_those_of_a_commit_go_to
         await put(writer, keyed("d", "e"))
         writer.trim(1 << 60, 1 << 60)
         async with asyncio.timeout(10):
-            while count(path) > 2:  # noqa: ASYNC110 - the writer's thread tells nobody
+            while count(path, "once") > 2:  # noqa: ASYNC110 - the writer's thread tells nobody
                 await asyncio.sleep(0.01)
         assert (await put(writer, keyed("d", "e"))).offsets() == [4, 5]
         assert (await put(writer, keyed("a"))).offsets() == [6]
@@ -197,7 +210,7 @@ async def test_keys_go_when_they_are_old_or_too_many_and_those_of_a_commit_go_to
         oldest = stored(path)[3][1]
         assert not keys.trim_step(oldest)
         assert keys.trim_step(oldest + 1)
-        assert count(path) == 1
+        assert count(path, "once") == 1
         assert KEEP_KEYS == 24 * 3600 * 1_000_000
 
 
@@ -213,4 +226,4 @@ async def test_answers_that_are_too_many_go_before_their_keys(tmp_path: Path, mo
             while count(path, "answer") > 2:  # noqa: ASYNC110 - the writer's thread tells nobody
                 await asyncio.sleep(0.01)
         assert [(await put(writer, keyed(key))).answer is None for key in "abcd"] == [True, True, False, False]
-    assert count(path) == 4
+    assert count(path, "once") == 4

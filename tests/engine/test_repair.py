@@ -6,13 +6,13 @@ import pytest
 import sqlalchemy as sa
 
 import engine.repair
+from engine.appended import appended_tables
 from engine.database import open_database
 from engine.deployed import load_deployed
 from engine.errors import EnvironmentFault
 from engine.past import Past
 from engine.repair import Beside, Repair, Repaired
 from engine.tables import to_sqlalchemy
-from engine.worker import appended_tables
 from tests.cli.test_replay import Site
 from tests.process import LOCALHOST, free_port
 

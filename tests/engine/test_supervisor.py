@@ -13,10 +13,19 @@ import pytest
 import uvloop
 
 from engine import supervisor
+from engine.errors import EnvironmentFault
 from engine.supervisor import Process
 from tests.process import wait_until
 
 READY = "import sys, time; print('up', file=sys.stderr, flush=True); "
+AHEAD = """
+import os, sys
+os.write(2, b'option ' + ''.join(sys.argv[1:]).encode() + b'\\n')
+document = sys.stdin.readline().strip()
+os.write(0, b'loaded\\n')
+os.write(2, b'ran with ' + document.encode() + b' after ' + sys.stdin.readline().encode())
+sys.exit(3)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -206,8 +215,47 @@ async def test_its_stdin_ends_with_us(capfd: pytest.CaptureFixture[str]) -> None
     code = READY + "sys.stdin.read(); sys.exit(3)"
     watched = Watched(code)
     task = await started(watched, capfd)
-    assert watched.process._process is not None
-    assert watched.process._process.stdin is not None
-    watched.process._process.stdin.close()
+    assert watched.process._line is not None
+    watched.process._line.close()
     await asyncio.wait_for(task, 10)
     assert watched.process.state == "parked"
+
+
+async def test_one_that_is_started_ahead_loads_and_waits_until_it_is_run(capfd: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(AHEAD)
+    await watched.process.load("--ahead", b"a document", 30)
+    assert "ran" not in capfd.readouterr().err
+    assert watched.states == []
+    await asyncio.wait_for(watched.process.run(), 30)
+    assert (watched.process.state, watched.process.last_error) == ("parked", "ran with a document after go")
+
+
+async def test_one_that_cannot_load_says_why_and_is_not_tried_again() -> None:
+    watched = Watched("import sys; sys.stdin.readline(); sys.exit('millstream: no such model\\n')")
+    with pytest.raises(EnvironmentFault, match="no such model"):
+        await watched.process.load("--ahead", b"a document", 30)
+    assert (watched.process.restarts, watched.states) == (0, [])
+
+
+async def test_one_that_never_has_loaded_is_given_up(capfd: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(READY + "sys.stdin.read()")
+    with pytest.raises(EnvironmentFault, match=r"it has not loaded within 0.2 s"):
+        await watched.process.load("--ahead", b"a document", 0.2)
+    await watched.process.stop()
+    assert watched.process.pid is not None
+    assert not psutil.pid_exists(watched.process.pid)
+
+
+async def test_one_that_ends_while_it_waits_is_started_as_usual() -> None:
+    code = "import os, sys; sys.stdin.readline() and os.write(0, b'loaded\\n'); sys.exit(3 if len(sys.argv) < 2 else 0)"
+    watched = Watched(code)
+    await watched.process.load("--ahead", b"a document", 30)
+    ended, process = watched.process.pid, watched.process
+    await asyncio.to_thread(wait_until, lambda: process._process and process._process.returncode == 0, "it has ended")
+    process.ready(False)
+    task = asyncio.create_task(process.run())
+    await asyncio.to_thread(wait_until, lambda: process.pid != ended, "another runs")
+    assert process._line is not None
+    process._line.close()
+    await asyncio.wait_for(task, 30)
+    assert process.state == "parked"

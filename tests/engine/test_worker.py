@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from engine.appended import appended_tables
 from engine.deployed import record_of, write_record
 from engine.flow import Flow
 from engine.load import load, load_text
 from engine.outlet import Outlet
 from engine.settings import kept_secret, lock, read_environment
-from engine.worker import appended_tables, node_counts
+from engine.worker import node_counts
 from tests.engine.inbox_case import writing
 from tests.process import ROOT
 

@@ -70,7 +70,7 @@ def worker(line: Line) -> psutil.Process | None:
     for pid in line.process.worker_pids():
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.cmdline()[-2:] == ["worker", "car_inspection"]:
+            if {"worker", "car_inspection"} <= set(process.cmdline()):
                 return process
     return None
 

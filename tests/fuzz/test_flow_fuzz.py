@@ -13,6 +13,7 @@ from engine.errors import Finding
 from engine.flow import Flow
 from engine.harness import Harness, Sent
 from engine.load import load_text
+from engine.slow_shapes import slow_shapes
 from engine.substitution import Surroundings
 from engine.testing import START, run_tests
 from tests.fuzz.flow_parts import KINDS, LEAVES, NAMES, REST, SINKS, SOURCES
@@ -79,9 +80,8 @@ def read(text: str) -> Flow:
     begin = time.monotonic()
     flow = load_text(text, around=Surroundings(environment={"KEY": "s"}))
     assert time.monotonic() - begin < 10
-    assert all(
-        type(f) is Finding and f.code and f.message and f.line > 0 and f.column > 0 for f in flow.document.findings
-    )
+    told = [*flow.document.findings, *slow_shapes(flow)]
+    assert all(type(f) is Finding and f.code and f.message and f.line > 0 and f.column > 0 for f in told)
     return flow
 
 

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.mqtt_codec import Codec, MalformedPacket, Message, Packet, PacketReader, ack
+from engine.mqtt_codec import Codec, MalformedPacket, Message, Packet, ack
 from engine.mqtt_codec_5 import Mqtt5
 from engine.mqtt_codec_311 import Mqtt311
+from engine.mqtt_messages import Messages
+from engine.mqtt_reader import PacketReader
+from tests.engine.mqtt_peer import one_by_one
 
 # `mqtt5` 0.8 panics at text that is not UTF-8 and reports that as unraisable, besides the exception that we catch.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -52,13 +55,13 @@ def streams(draw: st.DrawFn, version: str) -> bytes:
 
 
 def outcome(version: str, pieces: list[bytes]) -> tuple[list[Packet], bool]:
-    reader, packets = PacketReader(CODECS[version]), list[Packet]()
+    reader, packets = PacketReader(CODECS[version]), list[Packet | Messages]()
     try:
         for piece in pieces:
             reader.feed(piece, packets)
     except MalformedPacket:
-        return packets, True
-    return packets, False
+        return one_by_one(packets), True
+    return one_by_one(packets), False
 
 
 @each_codec

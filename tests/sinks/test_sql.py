@@ -1,88 +1,23 @@
 """The sql sink against SQLite and a real MariaDB: exactly once as seen in the table."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta, timezone
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.database import open_database, transaction
 from engine.errors import Unavailable
-from engine.event import Event, microseconds
 from engine.table import Table
-from engine.tables import create, to_sqlalchemy
-from sinks.sql import Sql, SqlWriter
+from engine.tables import create
+from sinks.sql import Sql
 from tests.services import MariaDB
-
-START = microseconds(datetime(2026, 1, 31, 12, 0, 0, 123456, UTC))
-TABLES = {
-    name: Table.parse(name, spec)
-    for name, spec in {
-        "car": {"id": "serial", "created_at": "time"},
-        "sensor_result": {
-            "id": "serial", "car_id": "car.id", "device": "text(50)", "result": "text(10)", "note": "text",
-            "score": "number", "ok": "bool", "day": "date", "detail": "json", "picture": "bytes", "created_at": "time",
-        },
-        "attendance": {"id": "serial", "employee": "text(50)", "day": "date", "unique": [["employee", "day"]]},
-        "device_state": {
-            "device": "text(50)", "slot": "int", "state": "text(20)", "temperature": "number",
-            "unique": [["device"], ["slot"]],
-        },
-    }.items()
-}  # fmt: skip
-NASTY = [
-    "🚗👩‍🔧 자동차", "it's", 'say "hi"', "100 % %s %(x)s ?", "back\\slash \\' \\n", "a\0b", "line\r\nend\x1a", "",
-    " padded ", "'); DROP TABLE sensor_result; --", "x' OR '1'='1", ":name $1 {0} ${jndi}", "\ufeff\u202e",
-]  # fmt: skip
-
-
-class World:
-    """What a sink sees of its surroundings, with a real database; keeps the dead letters and the answers."""
-
-    def __init__(self, database: AsyncEngine) -> None:
-        self.database = database
-        self.metadata = to_sqlalchemy(TABLES, {"car", "sensor_result", "attendance"})
-        self.answer_rows = frozenset({"by_hand"})
-        self.letters: list[tuple[str, Event, str, dict[str, Any]]] = []
-        self.answers: dict[bytes, tuple[int, Any]] = {}
-
-    def dead(self, node: str, event: Event, reason: str, values: dict[str, Any]) -> None:
-        self.letters.append((node, event, reason, values))
-
-    async def answer(self, event_id: bytes, status: int, body: bytes) -> None:
-        self.answers[event_id] = (status, msgspec.json.decode(body))
-
-    @property
-    def reasons(self) -> list[str]:
-        return [reason for _, _, reason, _ in self.letters]
-
-    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        async with self.database.connect() as connection:
-            return [tuple(row) for row in await connection.execute(sa.text(sql))]
-
-    async def run(self, *statements: str) -> None:
-        async with self.database.begin() as connection:
-            for statement in statements:
-                await connection.exec_driver_sql(statement)
-
-    @asynccontextmanager
-    async def sink(self, **options: Any) -> AsyncIterator[SqlWriter]:
-        writer = await Sql(**options).open(SimpleNamespace(name="results"), self)  # type: ignore[arg-type]
-        try:
-            yield writer
-        finally:
-            await writer.close()
-
-    async def write(self, events: list[Event], **options: Any) -> None:
-        async with self.sink(**options) as writer:
-            await writer.write(events)
+from tests.sinks.sql_case import NASTY, TABLES, World, event, readings
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -103,14 +38,6 @@ async def on_mariadb(mariadb: MariaDB) -> AsyncIterator[World]:
     await create(world.database, world.metadata)
     yield world
     await world.database.dispose()
-
-
-def event(number: int, data: dict[str, Any], source: str = "station", time: int = START) -> Event:
-    return Event(number.to_bytes(16, "big"), time + number, "", source, "sensor/result", data)
-
-
-def readings(count: int) -> list[Event]:
-    return [event(n, {"car_id": n // 10, "device": f"LED{n % 7}", "result": "OK", "more": [1]}) for n in range(count)]
 
 
 async def test_five_thousand_rows_appended_twice_are_five_thousand(world: World) -> None:
@@ -338,11 +265,14 @@ async def test_a_connection_that_is_killed_costs_nothing(on_mariadb: World, mari
 async def test_rows_that_no_packet_takes(on_mariadb: World) -> None:
     six, twenty = b"'" * 6_000_000, b"x" * 20_000_000
     events = [event(n, {"picture": picture}) for n, picture in enumerate([six, six, six, twenty, b"small"])]
-    await on_mariadb.write(events, table="sensor_result")
+    async with on_mariadb.sink(table="sensor_result") as writer:
+        await writer.write(events)
+        await writer.write([event(9, {"picture": twenty})])
     assert await on_mariadb.rows("SELECT LENGTH(picture) FROM sensor_result ORDER BY id") == [(6_000_000,)] * 3 + [(5,)]
-    [(_, _, reason, values)] = on_mariadb.letters
-    assert reason.startswith("a row of at most 16711680 bytes; got 40000")
-    assert values["limit"] == 16_711_680
+    assert [bad.id for _, bad, _, _ in on_mariadb.letters] == [events[3].id, event(9, {}).id]
+    for _, _, reason, values in on_mariadb.letters:
+        assert reason.startswith("a row of at most 16711680 bytes; got 40000")
+        assert values["limit"] == 16_711_680
 
 
 async def test_a_table_that_is_not_there_is_waited_for(world: World) -> None:

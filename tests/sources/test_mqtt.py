@@ -7,7 +7,7 @@ import pytest
 
 from engine.intake import FlowIntake, ReplyDesk
 from engine.settings import MqttPlace
-from sources.mqtt import Mqtt, matches
+from sources.mqtt import Filters, Mqtt, matches
 from tests.engine.inbox_case import stored, writing
 from tests.engine.mqtt_peer import BOUND, Peer, scripted
 
@@ -32,10 +32,12 @@ PUBACK_7 = b"\x40\x02\x00\x07"
         ("$SYS/#", "$SYS/uptime", True),
         ("$share/group/sensor/+", "sensor/a", True),
         ("$share/group/sensor/+", "group/sensor/a", False),
+        ("$share/group/sensor", "sensor", True),
     ],
 )
 def test_a_topic_falls_under_a_filter(topic_filter: str, topic: str, expected: bool) -> None:
     assert matches(topic_filter, topic) is expected
+    assert Filters(["other", "an+/#", topic_filter]).take(topic) is expected
 
 
 async def subscribed(peer: Peer, connack: bytes) -> None:

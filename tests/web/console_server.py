@@ -38,7 +38,7 @@ from web.errors import Shield, answer_error
 from web.guard import Guard
 from web.letter_desk import LetterDesk
 from web.login import Logins
-from web.services import FlowState
+from web.services import FlowState, Footprint, Queue, StepLine
 
 LINE = """
 flow: line
@@ -111,6 +111,20 @@ class SampleBoard:
         line.nodes = {name: {"in": 1000, "out": 1000, "dead": 0} for name in self.definitions["line"].nodes}
         line.nodes["verdict"] = {"in": 48_210, "out": 48_090, "dead": 3}
         line.nodes["defects"] = {"in": 47_000, "out": 1_204, "dead": 0}
+        line.node_rates = {name: {"in": 120.0, "out": 120.0, "dead": 0.0} for name in line.nodes}
+        line.rate_in, line.rate_out = 360.0, 363.2
+        line.cpu, line.cpu_seconds, line.lag = 0.42, 800.0, 0.3
+        line.steps = [
+            StepLine("read", "inbox", ("gate", "station", "by_hand"), 0.05, 90.0, 360.0, 4.2),
+            StepLine("stretch", "sources", ("gate", "station", "by_hand", "verdict"), 0.04, 60.0, 360.0, 1.8),
+            StepLine("keyed", "on_line", ("on_line",), 0.11, 200.0, 120.0, 9.1, snapshot=0.01, keys=1, state=13),
+            StepLine("sink", "results", ("results",), 0.12, 300.0, 120.0, 31.0, 0.62, 1500.0),
+            StepLine("rest", "engine", (), 0.1, 150.0),
+        ]
+        line.queues = [
+            Queue("inbox", "inbox", 12, 0.0), Queue("lane", "results", 17_000, 0.85), Queue("lane", "refused"),
+            Queue("clients", "dashboard", 3, 0.01),
+        ]  # fmt: skip
         line.rates = dict.fromkeys(line.nodes, 120.0) | {"defects": 3.2, "defect_push": 3.2, "refused": 0.0}
 
     def add_letters(self, flow: str, node: str, count: int) -> None:
@@ -128,8 +142,8 @@ class SampleBoard:
             state.dead = self.stores[name].counts().get("new", 0)
         return self.states
 
-    def rates(self, flow: str) -> dict[str, dict[str, float]]:
-        return {}
+    def gateway(self) -> Footprint:
+        return Footprint(0.034, 512.0, 142_000_000)
 
     def intake(self, flow: str, source: str) -> Intake:
         inbox = self.inboxes[flow]

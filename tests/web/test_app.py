@@ -189,3 +189,18 @@ async def test_pages_of_a_named_origin_may_call(site: Site) -> None:
     await asyncio.wait_for(app(scope, asyncio.Queue[Any]().get, send), 5)
     assert dict(sent[0]["headers"])[b"access-control-allow-origin"] == b"https://dash.example"
     app.logins.close()
+
+
+async def test_what_was_found_before_is_found_quickly_and_by_no_other_method(site: Site) -> None:
+    routes = site.app.flow_routes
+    assert routes.quick == {}
+    for _ in range(2):
+        assert (await site.post("/readings", json={"a": 1})).status_code == 202
+        assert (await site.post("/sensor/led/result", json={"a": 1})).status_code in (201, 504)
+        assert (await site.get("/sensor/result")).status_code == 200
+        error(await site.get("/readings"), 405, "method_not_allowed")
+        error(await site.post("/readings", None, json={}), 401, "token_missing")
+    assert set(routes.quick) == {("POST", "/readings"), ("GET", "/sensor/result")}
+    routes.replace([load_text(OTHER).raise_findings()])
+    assert routes.quick == {}
+    error(await site.post("/readings", json={"a": 1}), 404, "not_found")

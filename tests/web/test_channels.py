@@ -14,7 +14,7 @@ from tests.web.channel_server import Pushes
 from web.channel import KEPT
 from web.channel_backlog import Backlog
 from web.channel_log_file import SEEN
-from web.channel_message import Message, Snapshot
+from web.channel_message import Message, Snapshot, Write, nothing
 from web.channel_websocket import room_in
 from web.channels import ChannelHub
 
@@ -51,6 +51,9 @@ class Recorder:
     def __init__(self) -> None:
         self.got: list[Message] = []
         self.closed: tuple[int, str] | None = None
+        self.waiting = (0, 0.0)
+        self.direct: Write | None = None
+        self.on_change: Callable[[], None] = nothing
 
     def send(self, message: Message) -> None:
         self.got.append(message)
@@ -334,3 +337,22 @@ def test_a_backlog_keeps_order_and_last_values_within_its_bounds(offered: list[t
 )
 def test_paths(template: str, path: str, room: str | None) -> None:
     assert room_in(template, path) == room
+
+
+async def test_the_fullest_queue_of_a_channels_clients_is_told() -> None:
+    hub = a_hub()
+    assert hub.queues() == [("dashboard", 0, 0.0)]
+    (await joined(hub)).waiting = (40, 0.04)
+    (await joined(hub)).waiting = (7, 0.9)
+    assert hub.queues() == [("dashboard", 7, 0.9)], "few large messages may fill more than many small ones"
+
+
+def test_a_backlog_is_as_full_as_its_nearer_bound() -> None:
+    backlog = Backlog(frames=10, size=1000)
+    assert backlog.fill == 0.0
+    backlog.add(Message("r-1", "event", b"x" * 10))
+    assert backlog.fill == 0.1
+    backlog.add(Message("r-2", "event", b"x" * 490))
+    assert backlog.fill == 0.5
+    backlog.clear()
+    assert backlog.fill == 0.0

@@ -126,7 +126,10 @@ async def test_numbers_come_live(site: ConsoleSite) -> None:
     cookie = {"Cookie": f"millstream_session={await site.guard.token_for('vera')}"}
     address = site.url.replace("http", "ws") + "/console/live"
     async with connect(address, additional_headers=cookie) as live:
-        lines = {line["name"]: line for line in (await frame(live))["flows"]}
+        first = await frame(live)
+        lines = {line["name"]: line for line in first["flows"]}
+        assert first["gateway"] == {"cpu": 0.034, "seconds": 512.0, "rss": 142_000_000}
+        assert (lines["line"]["cpu"], lines["line"]["lag"]) == (0.42, 0.3)
         assert lines["line"]["rate_in"] == 360
         assert lines["line"]["dead"] == 3
         assert lines["office"]["state"] == "parked"
@@ -136,8 +139,14 @@ async def test_numbers_come_live(site: ConsoleSite) -> None:
     async with connect(address + "?flow=line", additional_headers=cookie) as live:
         state = await frame(live)
         assert state["nodes"]["verdict"] == {
-            "rate": 120.0, "total": 48_090, "dead": 3, "filtered": 117, "state": "", "detail": "",
+            "rate": 120.0, "rate_in": 120.0, "rate_dead": 0.0, "own": False, "cpu": 0.04, "micros": 1.8, "fill": 0.0,
+            "waiting": 0, "keys": 0, "size": 0, "total": 48_090, "dead": 3, "filtered": 117, "state": "", "detail": "",
         }  # fmt: skip
+        assert [state["nodes"]["on_line"][name] for name in ("own", "cpu", "micros", "keys")] == [True, 0.11, 9.1, 1]
+        assert [state["nodes"]["results"][name] for name in ("own", "fill", "waiting")] == [True, 0.85, 17_000]
+        assert (state["flow"]["fill"], state["flow"]["fullest"]) == (0.85, "sink results")
+        assert [step["kind"] for step in state["steps"]] == ["read", "stretch", "keyed", "sink", "rest"]
+        assert [queue["kind"] for queue in state["queues"]] == ["inbox", "lane", "lane", "clients"]
         assert state["nodes"]["gate"]["state"] == "connected"
     async with connect(address) as live:
         assert await closed(live) == 4401
@@ -162,6 +171,9 @@ def test_roles_are_those_of_the_accounts() -> None:
 
 NUMBERS = [0, 0.01, 0.4, 9.96, 10, 950, 9999, 10_000, 12_345, 999_999, 4_100_000, 2e9]
 SECONDS = [0, 42, 312, 11_040, 1_047_600]
+SHARES = [0, 0.0004, 0.004, 0.0994, 0.0996, 1.37]
+MICROS = [None, 0.8, 340, 1_400]
+AGES = [0.01, 0.4, 12, 312]
 
 
 def test_numbers_are_short() -> None:
@@ -169,6 +181,9 @@ def test_numbers_are_short() -> None:
     assert [console_text.count(n) for n in NUMBERS[6:]] == ["9999", "10.0k", "12.3k", "1000.0k", "4.1M", "2.0G"]
     assert [console_text.duration(n) for n in SECONDS] == ["0s", "42s", "5m 12s", "3h 04m", "12d 3h"]
     assert [console_text.size(n) for n in (0, 84e6, 3.2e9)] == ["0 B", "84 MB", "3.2 GB"]
+    assert [console_text.percent(n) for n in SHARES] == ["0 %", "0 %", "0.4 %", "9.9 %", "10 %", "137 %"]
+    assert [console_text.micros(n) for n in MICROS] == ["-", "0.8 µs", "340 µs", "1.4 ms"]
+    assert [console_text.age(n) for n in AGES] == ["0 s", "0.4 s", "12s", "5m 12s"]
 
 
 async def test_in_a_browser(site: ConsoleSite, node: Node) -> None:
@@ -197,5 +212,14 @@ async def test_in_a_browser(site: ConsoleSite, node: Node) -> None:
         "on a phone": True,
         "numbers": [[console_text.count(n), console_text.rate(n), console_text.size(n)] for n in NUMBERS],
         "durations": [console_text.duration(n) for n in SECONDS],
+        "shares": [console_text.percent(n) for n in SHARES],
+        "times of an event": [console_text.micros(n) for n in MICROS],
+        "ages": [console_text.age(n) for n in AGES],
+        "fullest": ["85 %", "sink results is the fullest queue"],
+        "steps": ["read and decode", "stateless nodes", "on_line", "results", "between the steps"],
+        "queues": ["inbox", "results", "dashboard"],
+        "gateway": "of a core; gateway 3.4 %",
+        "cost of on_line": "9.1 µs 11 %",
+        "queue of results": "85%",
         "after logout": "/console/login",
     }

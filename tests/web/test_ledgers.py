@@ -5,9 +5,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from engine.frames import Report
 from engine.ledger import Ledger
+from web.flow_metrics import FlowCollector
 from web.health import health
 from web.ledgers import PATIENCE, Ledgers
-from web.metrics import FlowCollector
 from web.services import FlowState
 from web.status import alarm_text
 

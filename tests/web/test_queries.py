@@ -75,6 +75,27 @@ async def test_pages_reach_the_last_row_each_once(any_site: Site) -> None:
     assert seen == list(range(25, 0, -1))
 
 
+async def test_pages_by_time_reach_the_last_row_each_once_where_times_do_not_grow_with_the_id(any_site: Site) -> None:
+    await any_site.insert("car", {"id": 1, "created_at": START})
+    minutes = [5, 1, 9, None, 3, 3, 8, 2, 3, 0]
+    times = [None if minute is None else START + timedelta(minutes=minute) for minute in minutes]
+    await any_site.insert("sensor_result", *({"car_id": 1, "device": "LED", "created_at": time} for time in times))
+    seen: list[int] = []
+    params: dict[str, Any] = {"since": "2025-03-01T08:01:00Z", "limit": 3}
+    while page := await rows(any_site, "/sensor/result", **params):
+        seen += [row["id"] for row in page]
+        params["before_id"] = page[-1]["id"]
+    assert seen == [3, 7, 1, 9, 6, 5, 8, 2]
+
+
+async def test_pages_by_time_go_on_where_their_last_row_was_deleted(any_site: Site) -> None:
+    await fill(any_site, 6)
+    async with any_site.services.database.begin() as connection:
+        await connection.exec_driver_sql("delete from sensor_result where id = 4")
+    found = await rows(any_site, "/sensor/result", since="2025-03-01T08:01:00Z", before_id=4)
+    assert [row["id"] for row in found] == [3, 2]
+
+
 @pytest.mark.parametrize(
     ("params", "ids"),
     [

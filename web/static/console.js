@@ -1,39 +1,12 @@
 // The console's pages: keeps the numbers live over /console/live, draws the sparklines, opens a node's details.
 import { connect } from "/static/live.js";
+import { showQueues, showSteps } from "/static/cost.js";
+import { format } from "/static/format.js";
 
 const page = document.getElementById("live");
 const SAMPLES = 120;
 const KEPT = "millstream sparklines";
 const history = new Map(Object.entries(JSON.parse(sessionStorage.getItem(KEPT) ?? "{}")));
-
-export const format = {
-  count(value) {
-    if (value < 1e4) return value.toFixed(0);
-    if (value < 1e6) return (value / 1e3).toFixed(1) + "k";
-    return value < 1e9 ? (value / 1e6).toFixed(1) + "M" : (value / 1e9).toFixed(1) + "G";
-  },
-  rate(value) {
-    if (value > 0 && value < 10) return value >= 0.05 ? value.toFixed(1) : "0";
-    return format.count(value);
-  },
-  whole(value) {
-    return value.toLocaleString("en");
-  },
-  size(value) {
-    for (const unit of ["B", "kB", "MB"]) {
-      if (value < 1000) return value.toFixed(0) + " " + unit;
-      value /= 1000;
-    }
-    return value.toFixed(1) + " GB";
-  },
-  duration(value) {
-    const [days, hours, minutes, seconds] = [value / 86400, (value / 3600) % 24, (value / 60) % 60, value % 60].map(Math.floor);
-    if (days) return `${days}d ${hours}h`;
-    if (hours) return `${hours}h ${String(minutes).padStart(2, "0")}m`;
-    return minutes ? `${minutes}m ${String(seconds).padStart(2, "0")}s` : `${seconds}s`;
-  },
-  text: String,
-};
 
 function fill(root, values) {
   for (const place of root.querySelectorAll("[data-field]")) {
@@ -44,7 +17,21 @@ function fill(root, values) {
     const number = place.closest(".number");
     if (number) number.dataset.zero = value ? "no" : "yes";
     if (place.dataset.state !== undefined) place.dataset.state = value;
+    if (place.dataset.field === "fill" && values.fullest !== undefined) level(number, value, values.fullest);
   }
+}
+
+function level(number, fill, name) {
+  number.title = fill ? `${name} is the fullest queue` : "all queues are empty";
+  number.dataset.level = fill >= 0.8 ? "bad" : fill >= 0.4 ? "warn" : "";
+}
+
+function bar(box, name, share) {
+  const place = box.querySelector(`[data-bar="${name}"]`);
+  if (!place) return;
+  place.firstElementChild.style.width = Math.min(100, share * 100).toFixed(1) + "%";
+  place.dataset.level = share >= 0.8 ? "bad" : share >= 0.4 ? "warn" : "";
+  place.title = format.percent(share);
 }
 
 function spark(card, rate) {
@@ -77,7 +64,15 @@ function showFlow(line) {
   spark(card, line.rate_in);
 }
 
-function showSum(lines) {
+function showCost(show, lines, gateway) {
+  const sum = (name) => lines.reduce((total, line) => total + line[name], 0);
+  show("cpu", format.percent(sum("cpu")));
+  show("cpu_detail", `of a core; gateway ${format.percent(gateway.cpu)}`);
+  show("rss", format.size(sum("rss")));
+  show("rss_detail", `memory; gateway ${format.size(gateway.rss)}`);
+}
+
+function showSum(lines, gateway) {
   const running = lines.filter((line) => line.state === "running").length;
   const sum = (name) => lines.reduce((total, line) => total + line[name], 0);
   const show = (name, text, mood = "") => {
@@ -91,13 +86,19 @@ function showSum(lines) {
   show("rate_out", format.rate(sum("rate_out")));
   show("backlog", format.count(sum("backlog")));
   show("dead", format.count(sum("dead")), sum("dead") ? "bad" : "");
+  showCost(show, lines, gateway);
 }
 
 function showNodes(nodes) {
   for (const [name, node] of Object.entries(nodes)) {
     const box = page.querySelector(`.node[data-node="${CSS.escape(name)}"]`);
     if (!box) return location.reload();
-    fill(box, node);
+    fill(box, { ...node, share: node.own ? format.percent(node.cpu) : node.micros === null ? "" : "as a stretch" });
+    const cost = box.querySelector(".cost");
+    cost.dataset.own = node.own ? "yes" : "no";
+    cost.hidden = node.micros === null && !node.waiting;
+    bar(box, "cpu", node.own ? node.cpu : 0);
+    bar(box, "fill", node.fill);
     box.querySelector(".dead").hidden = !node.dead;
     const lamp = box.querySelector(".lamp");
     lamp.dataset.lamp = node.state;
@@ -116,11 +117,13 @@ function show(state) {
   if (state.flows) {
     if (!page.querySelector("[data-sum]")) return void (location.href = "/console");  // this page's flow is gone
     state.flows.forEach(showFlow);
-    showSum(state.flows);
+    showSum(state.flows, state.gateway);
     return;
   }
   showFlow(state.flow);
   showNodes(state.nodes);
+  showSteps(document.getElementById("steps"), state.steps);
+  showQueues(document.getElementById("queues"), state.queues);
 }
 
 const detail = document.getElementById("detail");
