@@ -6,7 +6,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 BIN := .venv/bin
 BROWSER := tests/browser/node_modules/.package-lock.json
+NODE_RED := bench/rivals/node_red/node_modules/.package-lock.json
 PYTEST_ARGS ?=
+BENCH ?=
 RUN ?= flows/car_inspection flows/car_inspection/simulator
 
 help:  ## list the targets
@@ -36,7 +38,10 @@ lock: .venv/ready-dev  ## resolve the newest versions that pyproject.toml and pa
 	@echo "lock: requirements.lock"; $(BIN)/uv $(COMPILE) --upgrade --group build -o requirements.lock
 	@echo "lock: requirements-dev.lock"; $(BIN)/uv $(COMPILE) --upgrade --group build --group dev -c requirements.lock \
 		-o requirements-dev.lock
-	@echo "lock: tests/browser"; cd tests/browser && rm -f package-lock.json && npm install --package-lock-only --loglevel=error
+	@echo "lock: bench/rivals/requirements.lock"; echo mysqlclient | $(BIN)/uv $(subst pyproject.toml,-,$(COMPILE)) --upgrade \
+		-o bench/rivals/requirements.lock
+	@for folder in tests/browser bench/rivals/node_red; do echo "lock: $$folder"; \
+		(cd $$folder && rm -f package-lock.json && npm install --package-lock-only --loglevel=error) || exit 1; done
 
 COMPILE := pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
@@ -44,8 +49,11 @@ docs: .venv/ready  ## write docs/components and the language's JSON Schema from 
 	@echo "docs: docs/components"; $(BIN)/millstream explain --into docs/components
 	@echo "docs: docs/schema.json"; $(BIN)/millstream schema > docs/schema.json
 
-bench: .venv/ready-dev  ## measure; results land in bench/out
-	@echo "bench: bench/out"; $(BIN)/python -m bench
+bench: .venv/ready-dev  ## measure beside Node-RED and a script by hand (half an hour) and write bench/RESULTS.md (some: BENCH="NAME… --short")
+	@sh scripts/services.sh
+	@$(MAKE) $(NODE_RED) .venv/ready-bench
+	@echo "bench: python -m bench $(BENCH)"
+	@$(BIN)/python -m bench $(BENCH)
 
 faults: .venv/ready-dev  ## run the fault matrix under load (about 10 minutes) and write its table into the README (some: ROWS="--row worker")
 	@sh scripts/services.sh
@@ -55,7 +63,7 @@ faults: .venv/ready-dev  ## run the fault matrix under load (about 10 minutes) a
 clean:  ## remove what the other targets made (never the data folder)
 	@echo "clean: .venv, caches, node_modules, build output"
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache build dist bench/out \
-		tests/browser/node_modules *.egg-info
+		tests/browser/node_modules bench/rivals/node_red/node_modules *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: requirements.lock pyproject.toml scripts/setup.sh
@@ -66,7 +74,11 @@ clean:  ## remove what the other targets made (never the data folder)
 	@PYTHON=$(PYTHON) sh scripts/setup.sh requirements-dev.lock
 	@touch .venv/ready $@
 
-$(BROWSER): tests/browser/package.json tests/browser/package-lock.json
-	@echo "setup: npm ci in tests/browser"
-	@cd tests/browser && npm ci --loglevel=error
+.venv/ready-bench: bench/rivals/requirements.lock scripts/bench.sh
+	@PYTHON=$(PYTHON) sh scripts/bench.sh
+	@touch $@
+
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@echo "setup: npm ci in $*"
+	@cd $* && npm ci --loglevel=error
 	@touch $@
