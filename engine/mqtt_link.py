@@ -29,6 +29,12 @@ from engine.mqtt_reader import PacketReader
 
 log = logging.getLogger(__name__)
 
+FARTHEST = 30_000
+"""Unacknowledged messages of a connection: with those of a read more (256 KiB), fewer than there are packet ids."""
+
+BUSY, GATHER = 5_000, 0.002
+"""Messages a second above which a connection is read at most once in so many seconds, since large reads cost less."""
+
 CONFIRM = 0.05
 """Seconds from an acknowledgement to the PINGREQ whose answer shows that the broker has read it."""
 
@@ -60,9 +66,11 @@ class Link(asyncio.Protocol):
         self.reads = 0
         self._on_messages, self._on_ack, self._on_writable = on_messages, on_ack, on_writable
         self._released = released
-        # MQTT 5 brokers keep to the receive maximum by themselves; 3.1.1 has no such thing, so we stop reading instead.
-        self._window = receive_maximum if codec.version == 4 else 65536
-        self._held = False
+        # 3.1.1 has no receive maximum, so we stop reading instead. MQTT 5 brokers keep to it, except for Mosquitto 2.0
+        # when it empties a queue: it would use packet ids again that are not acknowledged.
+        self._window = receive_maximum if codec.version == 4 else max(receive_maximum, FARTHEST)
+        self._held = self._gathering = False
+        self._pace = Pace(loop.time)
         self._pending: dict[int, Messages] = {}
         self._written: list[Callable[[], None]] = []
         self._pings: deque[list[Callable[[], None]]] = deque()
@@ -118,7 +126,10 @@ class Link(asyncio.Protocol):
             self._pending[message.packet_id] = batch
 
     def _deliver(self, batch: Messages) -> None:
-        if len(self._pending) >= self._window:
+        if self._pace.busy(len(batch)):
+            self._gather(True)
+            asyncio.get_running_loop().call_later(GATHER, self._gather, False)
+        elif len(self._pending) >= self._window:
             self._read_on()
         try:
             self._on_messages(batch)
@@ -197,8 +208,12 @@ class Link(asyncio.Protocol):
         self._held = held
         self._read_on()
 
+    def _gather(self, gathering: bool) -> None:
+        self._gathering = gathering
+        self._read_on()
+
     def _read_on(self) -> None:
-        want = not self._held and len(self._pending) < self._window
+        want = not self._held and not self._gathering and len(self._pending) < self._window
         if want == self.reading or self._transport.is_closing():
             return
         self.reading = want
@@ -255,3 +270,19 @@ class Link(asyncio.Protocol):
                 self.drop(f"no answer to a PINGREQ within {interval:g} s")
                 await asyncio.wait((self.closed,), timeout=1)
         return self.closed.result()
+
+
+class Pace:
+    """How fast messages come, looked at a hundred times a second."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._since, self._count, self._busy = clock, clock(), 0, False
+
+    def busy(self, count: int) -> bool:
+        """Count messages; tell whether more than BUSY a second have come lately."""
+        now = self._clock()
+        if now - self._since >= 0.01:
+            self._busy = self._count > BUSY * (now - self._since)
+            self._since, self._count = now, 0
+        self._count += count
+        return self._busy

@@ -174,10 +174,13 @@ class Receiver:
         over = [packet for packet in batch.messages.packets if of.get(packet) == number]
         for packet in over:
             del of[packet]
-        whole = len(over) == len(batch.messages)
+        if len(over) == len(batch.messages):
+            for index, part in batch.parts:
+                self._members[index][1].acknowledged(part.packets)
+            return
+        known = set(over)
         for index, part in batch.parts:
-            packets = over if whole and len(batch.parts) == 1 else set(over).intersection(part.packets)
-            self._members[index][1].acknowledged(packets)
+            self._members[index][1].acknowledged(known.intersection(part.packets))
 
     def _again(self, batch: "Batch", index: int, part: MqttMessages) -> None:
         self._session.resume()

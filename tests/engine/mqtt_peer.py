@@ -36,6 +36,22 @@ class Peer:
             if packet != b"\xc0\x00":
                 return packet
 
+    async def acknowledged(self, count: int) -> list[bytes]:
+        """Return the packet ids of so many PUBACKs, which come in large writes."""
+        data, found = b"", list[bytes]()
+        while len(found) < count:
+            data += await asyncio.wait_for(self._reader.read(1 << 20), BOUND)
+            at = 0
+            while at + 4 <= len(data):
+                if data[at] == 0xC0:
+                    at += 2
+                    continue
+                assert data[at : at + 2] == b"\x40\x02"
+                found.append(data[at + 2 : at + 4])
+                at += 4
+            data = data[at:]
+        return found
+
     async def pinged(self) -> None:
         """Wait for the next packet, which is a PINGREQ."""
         assert await asyncio.wait_for(self._reader.readexactly(2), BOUND) == b"\xc0\x00"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.mqtt import Message, MqttAddress, MqttSession
+from engine.mqtt_messages import Messages
 from tests.engine.mqtt_peer import BOUND, Peer, scripted
 
 CONNACK_NEW, CONNACK_PRESENT = b"\x20\x02\x00\x00", b"\x20\x02\x01\x00"
@@ -102,6 +103,34 @@ async def test_a_repeated_qos_2_message_is_delivered_once() -> None:
         async with running(session):
             await asyncio.wait_for(done, BOUND)
     assert [message.dup for message in got] == [False, False]
+
+
+async def test_a_packet_id_that_comes_again_before_it_was_acknowledged_is_acknowledged_twice() -> None:
+    """Mosquitto 2.0 sends all that is queued, whatever receive maximum it was given."""
+    ids = [(number % 65535 + 1).to_bytes(2, "big") for number in range(80_000)]
+    got: list[Messages] = []
+
+    async def flood(peer: Peer) -> None:
+        await peer.greet(b"\x20\x03\x00\x00\x00")
+        peer.send(b"".join(b"\x32\x06\x00\x01t" + packet + b"\x00" for packet in ids))
+        assert await peer.acknowledged(len(ids)) == ids
+
+    async with scripted(flood) as (address, done):
+        held = [True]
+
+        def take(batch: Messages) -> None:
+            (got.append if held[0] else session.acknowledge)(batch)
+
+        session = MqttSession(address, "me", version=5, on_messages=take)
+        async with running(session), asyncio.timeout(4 * BOUND):
+            while session._link is None or session._link.reading:
+                if sum(map(len, got)) == len(ids):
+                    break
+                await asyncio.sleep(0.01)
+            held[0] = False
+            for batch in got:
+                session.acknowledge(batch)
+            await done
 
 
 async def test_an_acknowledgement_of_an_older_connection_is_not_sent() -> None:
