@@ -169,10 +169,10 @@ def seen_last(client: Recorder, seen: list[int], meaning: dict[str, int]) -> str
 
 async def test_ids_are_known_long_after_their_messages_are_forgotten(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, history=5)
-    for begin in range(0, 30_000, 500):
+    for begin in range(0, SEEN + 10_000, 500):
         await gateway.publish(*(push(number) for number in range(begin, begin + 500)))
     gateway.restart()
-    await gateway.publish(*(push(number) for number in range(30_000 - SEEN, 30_000)))
+    await gateway.publish(*(push(number) for number in range(10_000, SEEN + 10_000)))
     assert gateway.hub.report()["dashboard"]["sent"] == 0
     assert rows(gateway.path, "select count(*) from block")[0][0] == 1
     assert SEEN <= 500 * rows(gateway.path, "select count(*) from seen")[0][0] <= SEEN + 500
