@@ -1,7 +1,7 @@
 """`python -m bench [NAME…] [--short]`: run the parts of the bench, print what they found and write bench/RESULTS.md.
 
-`python -m bench report` writes it again from what is in bench/out. Parts are the modules here that have `measure`. What
-is measured with `--short` (some seconds a part, for trying) is printed only.
+`python -m bench report` writes it again from what is in bench/out; what bench/limits.md says stands in it too. Parts
+are the modules here that have `measure`. What `--short` measures (some seconds a part, for trying) is printed only.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import plots, report
 from bench.machine import machine
-from bench.record import OUT, PLOTS, RESULTS, Record, read_records
+from bench.record import LIMITS, OUT, PLOTS, RESULTS, Record, read_records
 from bench.run import parts, run
 
 BROKEN, UNKNOWN, ENDED, WIDE = 1, 2, 143, 150
@@ -56,7 +56,7 @@ def write(console: Console) -> int:
     """Draw the plots and write RESULTS.md of all records."""
     records = read_records(OUT, parts())
     drawn = {record.name: plots.draw(record, PLOTS) for record in records}
-    RESULTS.write_text(report.markdown(records, machine(), drawn))
+    RESULTS.write_text(report.markdown(records, machine(), drawn, LIMITS.read_text()))
     console.print(f"bench: {len(records)} parts in {RESULTS.relative_to(RESULTS.parents[1])}")
     return 0
 

@@ -7,11 +7,11 @@ import msgspec
 from bench.result import OUT, Section
 
 HERE = Path(__file__).parent
-PLOTS, RESULTS = HERE / "plots", HERE / "RESULTS.md"
+PLOTS, RESULTS, LIMITS = HERE / "plots", HERE / "RESULTS.md", HERE / "limits.md"
 FIRST = ("side_by_side", "car_inspection", "stages", "latency", "sql", "recovery", "start", "soak")
 """The parts that stand at the head of the results, in this order; the others follow by name."""
 
-__all__ = ["OUT", "PLOTS", "RESULTS", "Record", "read_record", "read_records", "record_path"]
+__all__ = ["LIMITS", "OUT", "PLOTS", "RESULTS", "Record", "read_record", "read_records", "record_path"]
 
 
 class Record(msgspec.Struct):

@@ -48,9 +48,12 @@ def table(records: Iterable[Record]) -> Table:
 
 
 def markdown(
-    records: Sequence[Record], machine: Mapping[str, str], plots: Mapping[str, Sequence[tuple[str, str]]]
+    records: Sequence[Record],
+    machine: Mapping[str, str],
+    plots: Mapping[str, Sequence[tuple[str, str]]],
+    limits: str = "",
 ) -> str:
-    """Return the text of RESULTS.md; `plots` has (title, file name) of each part's."""
+    """Return the text of RESULTS.md: `plots` has (title, file name) of each part's, `limits` stands before them."""
     blocks = [HEAD.strip(), _grid(("", "measured on"), machine.items())]
     judged = [
         (record.section.title, *_judged(figure))
@@ -59,6 +62,8 @@ def markdown(
     ]  # fmt: skip
     if judged:
         blocks += ["## Targets", _grid(("part", "figure", "measured", "target", ""), judged)]
+    if limits:
+        blocks.append(limits.strip())
     for record in records:
         blocks += _section(record, plots.get(record.name, ()))
     return "\n\n".join(blocks) + "\n"
