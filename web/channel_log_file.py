@@ -18,7 +18,7 @@ from engine.frames import Push
 from web.channel_message import Message, Pushed
 
 APPLICATION, VERSION = 0x4D43484C, 1  # "MCHL"
-SEEN = 60_000
+SEEN = 40_000
 HISTORY_BYTES = 16 << 20
 _SCHEMA = """
 create table channel (name text primary key, run text not null, number integer not null) without rowid;
