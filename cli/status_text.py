@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from web.console_text import size
+
 Found = dict[str, Any]
 _KINDS = {
     "start": "start-up",
@@ -99,15 +101,6 @@ def rate(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share of a core, or of a queue."""
     return f"{share:.0%}" if share >= 0.095 or share < 0.0005 else f"{share:.1%}"
-
-
-def size(value: float) -> str:
-    """Return bytes."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def duration(seconds: float) -> str:

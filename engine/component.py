@@ -261,10 +261,9 @@ class Stateful(Operator, Generic[S]):
     def on_events(
         self, states: dict[str, S], events: Sequence[Event], emit: Emit, one: Callable[[Event], None]
     ) -> Iterable[str]:
-        """Take events between which no time passes, with the same outcome as by `on_event`; for operators in a hurry.
+        """Take events between which no time passes, with the same outcome as by `on_event`, many at once.
 
-        `one` takes an event by `on_event`, with its faults: what is not simple, or has raised, is left to it, with the
-        state as it was. Returns the keys whose `due` is earlier now by what was done here.
+        What is not simple, or has raised, is left to `one`, its state as it was. Returns the keys due earlier now.
         """
         for event in events:
             one(event)
