@@ -14,8 +14,8 @@ import msgspec
 from bench.one_worker import BLOCK, EVERY, START, blocks_of, fill
 from bench.result import Curve, Figure, Section
 from engine import inbox_file
+from engine.arrival import Arrival
 from engine.block import Block
-from engine.component import Arrival
 from engine.inbox import InboxReader, InboxWriter
 from engine.inbox_log import InboxLog
 

@@ -1,20 +1,16 @@
 """All that the author of a component imports."""
 
+from engine.arrival import Arrival, Intake, Pull, Reader, Reply
 from engine.arrivals import Arrivals
 from engine.bulk import Bulk, bulk
 from engine.code_writer import Code, Record, Shape
 from engine.component import (
-    Arrival,
     ChannelSource,
     Component,
     Emit,
     Example,
-    Intake,
     Place,
-    Pull,
     PulledSource,
-    Reader,
-    Reply,
     RoutedSource,
     Sink,
     Source,

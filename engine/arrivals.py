@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from engine.component import Arrival
+from engine.arrival import Arrival
 
 
 class Arrivals(msgspec.Struct):

@@ -1,13 +1,14 @@
 """The component class: a frozen model whose fields, docstrings and examples are its options, docs, schema and tests."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from engine.arrival import Intake, Reader
 from engine.event import Event
 from engine.field_docs import wanted
 from engine.problem import Problem, Slow
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from engine.arrivals import Arrivals
     from engine.code_writer import Code
+    from engine.expression_check import Type
     from engine.flow import Flow, Node
     from engine.outside import Outside
-    from engine.settings import MqttPlace
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,63 +87,14 @@ class Component(BaseModel):
         return {} if value is None else value
 
 
-class Arrival(msgspec.Struct, gc=False):
-    """One message as it came in, not yet decoded.
-
-    `packet` is the MQTT packet id, 0 where there is none. `once` is the key by which the inbox knows a message that is
-    sent again ("" where it has none): what has the key of a stored one is not stored, and has its event id. `digest` is
-    what must be the same then; where it is not, KeyReused is raised.
-    """
-
-    payload: bytes
-    topic: str = ""
-    meta: dict[str, Any] | None = None
-    packet: int = 0
-    dup: bool = False
-    once: str = ""
-    digest: bytes = b""
-
-
-class Reply(msgspec.Struct, gc=False):
-    """The answer of a flow to one request: an HTTP status and a JSON body."""
-
-    status: int
-    body: bytes
-
-
-class Intake(Protocol):
-    """What a pushed source writes to: the durable inbox of its flow."""
-
-    flow: str
-    source: str
-    mqtt: "MqttPlace"
-
-    async def append(self, arrivals: "Arrivals | Sequence[Arrival]", *, expect_reply: bool = False) -> list[bytes]:
-        """Return the event ids once all are committed; raises Unavailable when the inbox is full or cannot write.
-
-        What is sent again has the id that it was given first, and the answer too. Raises KeyReused.
-        """
-
-    async def store(self, arrivals: "Arrivals") -> None:
-        """Return once all are committed; raises as `append`. For who needs no ids."""
-
-    def submit(self, arrivals: "Arrivals | Sequence[Arrival]", done: Callable[[BaseException | None], None]) -> None:
-        """Append without a task: `done` is called on the loop after the commit, with the error or None."""
-
-    def acknowledged(self, packets: Iterable[int]) -> None:
-        """Tell that the broker has the acknowledgements of these MQTT packets, so that their ids may come again."""
-
-    async def reply(self, event_id: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - part of the answer's meaning
-        """Return what the flow answers to the event; raises TimeoutError after `timeout` seconds."""
-
-    def state(self, state: str, detail: str = "") -> None:
-        """Tell operations how the source is: connecting, connected, refused, stopped."""
-
-
 class Source(Component):
     """Where events come in. A pushed source runs in the gateway and writes to the inbox before it acknowledges."""
 
     section: ClassVar[str] = "sources"
+
+    def gives(self) -> "Mapping[str, Type] | None":
+        """Return all fields that its events may have, with their types; None: not known."""
+        return None
 
     async def run(self, intake: Intake) -> None:
         """Receive until cancelled."""
@@ -176,25 +127,6 @@ class ChannelSource(Source):
         raise NotImplementedError
 
 
-class Pull(msgspec.Struct):
-    """What a reader found: arrivals with their times (microseconds), where to go on, and when to look again."""
-
-    arrivals: list[tuple[int, Arrival]]
-    position: Any
-    wake_at: int | None = None
-    done: bool = False
-
-
-class Reader(Protocol):
-    """An open replayable source, read by the worker by position."""
-
-    def read(self, position: Any, now: int, limit: int) -> Pull:
-        """Return up to `limit` arrivals after `position` (None: from the start); never blocks."""
-
-    def close(self) -> None:
-        """Release what open() took."""
-
-
 class PulledSource(Source):
     """A source that can be read again from a position: the worker reads it directly, without the inbox."""
 
@@ -219,6 +151,14 @@ class Operator(Component):
     """What happens to events on their way: a pure function, without clock, randomness or I/O."""
 
     section: ClassVar[str] = "operators"
+
+    def gives(self, given: "Mapping[str, Type] | None", output: str = "") -> "Mapping[str, Type] | None":
+        """Return all fields that events of an output may have, with their types; None: not known.
+
+        `given` are those of the events that come in. By default nothing is known of the main output, and the fault
+        output has what came in.
+        """
+        return given if output in ("errors", self.fault_output) else None
 
     def empty(self) -> dict[str, Any] | None:
         """Return what stands for its output before there is one, such as a count of nothing; None: there is none."""

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from engine.arrival import Arrival, Reader
 from engine.block import Block
-from engine.component import Arrival, PulledSource, Reader
+from engine.component import PulledSource
 from engine.decode import Run, received
 from engine.event import MICROSECONDS, stream_prefix
 from engine.gap import PAUSE

@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
+from engine.arrival import Arrival, Reply
 from engine.arrival_clock import ArrivalClock
 from engine.arrivals import Arrivals
-from engine.component import Arrival, Reply
 from engine.errors import EventFault, Unavailable
 from engine.event import stream_prefix
 from engine.inbox_bounds import Bounds, Room

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from engine import inbox_file
+from engine.arrival import Reply
 from engine.arrivals import Arrivals
 from engine.block import SOURCES_IN_A_BLOCK, Block, BlockBuilder
-from engine.component import Reply
 from engine.errors import EventFault, KeyReused
 from engine.gap import Gap
 from engine.inbox_bounds import Backlog

@@ -4,8 +4,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from engine.arrival import Arrival, Reply
 from engine.arrivals import Arrivals
-from engine.component import Arrival, Reply
 from engine.inbox import InboxWriter
 from engine.inbox_log import Submission
 from engine.settings import MqttPlace

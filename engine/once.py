@@ -7,8 +7,8 @@ they stand for, so this holds over any restart.
 import sqlite3
 from hashlib import blake2b
 
+from engine.arrival import Reply
 from engine.arrivals import Arrivals
-from engine.component import Reply
 from engine.errors import KeyReused
 
 MOST_KEYS = 1_000_000

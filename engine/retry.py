@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.dead_letters import packed
 from engine.event import Event, derived_id
 from engine.letter import Letter

@@ -8,7 +8,8 @@ import msgspec
 import structlog
 
 from engine.ahead import OPTION, worker_process
-from engine.component import ChannelSource, Intake, PulledSource, RoutedSource, Source
+from engine.arrival import Intake
+from engine.component import ChannelSource, PulledSource, RoutedSource, Source
 from engine.deployed import Deployed
 from engine.flow import Flow, Node
 from engine.inbox import InboxWriter

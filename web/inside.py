@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.component import Arrival, ChannelSource, Intake
+from engine.arrival import Arrival, Intake
+from engine.component import ChannelSource
 from engine.dead_letters import DeadLetterStore
 from engine.flow import Flow
 from engine.frames import Answer, Push, Report, Tapped

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from engine.component import Arrival, Intake
+from engine.arrival import Arrival, Intake
 from engine.dead_letters import DeadLetterStore
 from engine.errors import EventFault, Unavailable
 from engine.flow import Flow

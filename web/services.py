@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.component import Intake
+from engine.arrival import Intake
 from engine.flow import Flow
 from engine.media import MediaStore
 

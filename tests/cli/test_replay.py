@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.appended import appended_tables
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.database import open_database
 from engine.deploy_plan import NodeChange
 from engine.deployed import read_record, record_of, surroundings, write_record

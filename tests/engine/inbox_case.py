@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from engine.arrival import Arrival
 from engine.arrivals import Arrivals
-from engine.component import Arrival
 from engine.inbox import InboxReader, InboxWriter
 from engine.inbox_log import Submission
 

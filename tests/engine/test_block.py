@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.arrival import Arrival
 from engine.arrivals import Arrivals
 from engine.block import Block, BlockBuilder, decode_block, encode_block
-from engine.component import Arrival
 
 VALUES = st.integers(-9, 9) | st.text(max_size=4)
 METAS = st.none() | st.dictionaries(st.text(max_size=4), VALUES, min_size=1, max_size=2)

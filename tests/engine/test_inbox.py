@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.errors import EnvironmentFault, EventFault, Unavailable
 from engine.event import stream_prefix
 from engine.inbox import InboxReader, InboxWriter

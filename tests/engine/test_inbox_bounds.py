@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.errors import Unavailable
 from engine.inbox import InboxWriter
 from engine.inbox_bounds import GRAIN, Backlog, Bounds, Room

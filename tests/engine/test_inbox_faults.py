@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine import inbox_file
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.errors import EnvironmentFault
 from engine.inbox import InboxReader, InboxWriter
 from tests.engine.inbox_case import arrivals, put, stored, writing
@@ -20,7 +20,7 @@ from tests.process import ROOT, wait_until
 PREAMBLE = """
 import asyncio, resource, sys
 from pathlib import Path
-from engine.component import Arrival
+from engine.arrival import Arrival
 from engine.errors import Unavailable
 from engine.inbox import InboxWriter
 from tests.engine.inbox_case import arrivals, put

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from engine import inbox_file
+from engine.arrival import Arrival
 from engine.arrival_clock import ArrivalClock
 from engine.arrivals import Arrivals
-from engine.component import Arrival
 from engine.gap import Gap
 from engine.inbox import InboxReader, InboxWriter
 from engine.inbox_log import InboxLog

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from engine.component import Arrival, Intake, Reply
+from engine.arrival import Arrival, Intake, Reply
 from engine.errors import KeyReused, Unavailable
 from engine.inbox import InboxWriter
 from engine.intake import FlowIntake, RecentReplies, ReplyDesk

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import once
+from engine.arrival import Arrival, Reply
 from engine.arrivals import Arrivals
-from engine.component import Arrival, Reply
 from engine.errors import KeyReused, Unavailable
 from engine.inbox import InboxWriter
 from engine.inbox_log import KEEP_KEYS, Submission

@@ -6,9 +6,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.arrival import Arrival
 from engine.arrivals import Arrivals
 from engine.block import Block, BlockBuilder, decode_block
-from engine.component import Arrival
 from engine.redelivery import Look, Sight, Unacknowledged, sight
 from tests.engine.inbox_case import count, put, stored, writing
 

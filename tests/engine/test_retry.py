@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.arrival import Arrival
 from engine.block import Block
-from engine.component import Arrival
 from engine.dead import DeadLetter
 from engine.event import Event, derived_id, moment
 from engine.harness import Harness, Sent, block_of

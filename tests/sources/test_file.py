@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.arrival import Reader
 from engine.block import Block
-from engine.component import Reader
 from engine.harness import Harness, Sent, block_of
 from engine.load import load_text
 from engine.testing import START

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from engine.component import Intake
+from engine.arrival import Intake
 from engine.dead_letters import DeadLetterStore
 from engine.flow import Flow
 from engine.inbox import InboxWriter

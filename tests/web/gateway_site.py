@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import MetaData, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.component import Intake
+from engine.arrival import Intake
 from engine.database import open_database
 from engine.flow import Flow
 from engine.inbox import InboxReader, InboxWriter

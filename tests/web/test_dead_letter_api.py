@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.component import Intake
+from engine.arrival import Intake
 from engine.dead_letters import DeadLetterStore
 from engine.event import derived_id
 from engine.flow import Flow
