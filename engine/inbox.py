@@ -53,7 +53,7 @@ class InboxWriter:
         self._changed = threading.Condition()
         self._waiting: deque[Submission] = deque()
         self._acknowledged: list[tuple[str, Iterable[int]]] = []
-        self._busy, self._closing, self._failing = False, True, False
+        self._busy, self._closing, self._failing, self._untold = False, True, False, ""
         self._make_clock, self._room, self._full, self.fill = clock, Room(path, bounds), "", 0.0
         self._answers: list[tuple[int, Reply, asyncio.Future[None]]] = []
         self._keeping: list[asyncio.Future[None]] = []
@@ -119,8 +119,9 @@ class InboxWriter:
     def submit(self, source: str, arrivals: Arrivals | Sequence[Arrival], done: Done) -> Submission:
         """Hand arrivals to the next commit; `done(first offset, error or None)` is called on the loop. Any thread.
 
-        Raises Unavailable when the inbox is full or closed, EventFault for what can never be taken. What has a once-key
-        that is stored is not stored again; with another digest than the stored one the error is KeyReused.
+        Raises Unavailable when the inbox is full or closed, and where a failure of earlier ones was not told yet, so
+        that the order stays; EventFault for what can never be taken. What has a once-key that is stored is not stored
+        again; with another digest than the stored one the error is KeyReused.
         """
         columns = Arrivals.of(arrivals)
         submission = Submission(source, columns, done, size := columns.size + OVERHEAD * len(columns))
@@ -138,8 +139,8 @@ class InboxWriter:
             raise EventFault(f"{size} bytes at once; the inbox of '{self.flow}' takes at most {self._capacity}")
         if self._waiting_bytes + size > self._capacity:
             raise Unavailable(f"inbox full: {self._waiting_bytes} bytes of '{self.flow}' wait to be committed")
-        if self._full:
-            raise Unavailable(self._full)
+        if reason := self._full or self._untold:
+            raise Unavailable(reason)
 
     def keep(self, offset: int, answer: Reply) -> asyncio.Future[None]:
         """Store the answer to what is at an offset, where that has a once-key; done when it is durable or cannot be.
@@ -253,7 +254,7 @@ class InboxWriter:
         with self._changed:
             failed = [*batch, *self._waiting]
             self._waiting.clear()
-            self._waiting_bytes, self._busy = 0, False
+            self._waiting_bytes, self._busy, self._untold = 0, False, str(error)
         for submission in failed:
             submission.fault = error
         if not self._failing:
@@ -268,8 +269,8 @@ class InboxWriter:
             log.warning("inbox has nobody to tell", flow=self.flow, things=len(things))
 
     def _tell_kept(self) -> None:
-        if keeping := self._keeping:
-            self._keeping = []
+        keeping, self._keeping = self._keeping, []
+        if keeping:
             self._post(_end, keeping)
 
     def _deliver(self, batch: list[Submission], commit: tuple[int, int] | None) -> None:
@@ -280,6 +281,8 @@ class InboxWriter:
                 log.exception("a source failed after the commit", flow=self.flow, source=submission.source)
         if commit:
             self._on_commit(*commit)
+        else:
+            self._untold = ""
 
     def _upkeep(self, step: Callable[[], None]) -> None:
         """Do a step of upkeep; a failure is told, and it is tried again later."""

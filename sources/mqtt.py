@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -97,6 +98,7 @@ class Receiver:
         self._filters = [Filters(source.topics) for source, _ in members]
         self._takers: dict[str, tuple[int, ...]] = {}
         self._batches, self._batch_of = 0, dict[int, int]()
+        self._held: list[Part] = []
         intake = members[0][1]
         self._session = MqttSession(
             intake.mqtt.address,
@@ -134,8 +136,12 @@ class Receiver:
         batch = Batch(self._batches, messages, runs)
         if not runs:
             self._session.acknowledge(messages)
-        for index, part in runs:
-            self._store(batch, index, part)
+        for place in range(len(runs)):
+            part = Part(batch.number, place, batch)
+            if self._held:
+                insort(self._held, part)
+            else:
+                self._store(part, self._done)
 
     def _runs(self, messages: MqttMessages) -> list[tuple[int, MqttMessages]]:
         """Return the runs of messages that go to one source; most often a batch is one."""
@@ -150,23 +156,47 @@ class Receiver:
                 runs[-1][1].append(at)
         return [(index, messages.only(places)) for index, places in runs]
 
-    def _store(self, batch: "Batch", index: int, part: MqttMessages) -> None:
+    def _store(self, part: "Part", done: Callable[["Part", BaseException | None], None]) -> None:
+        index, messages = part.batch.parts[part.place]
         source, intake = self._members[index]
         try:
-            intake.submit(source.arrivals(part), partial(self._done, batch, index, part))
+            intake.submit(source.arrivals(messages), partial(done, part))
         except Unavailable as fault:
-            self._done(batch, index, part, fault)
+            done(part, fault)
 
-    def _done(self, batch: "Batch", index: int, part: MqttMessages, fault: BaseException | None) -> None:
-        """Acknowledge a batch with its last part; a part that could not be committed is tried again."""
-        if fault is not None:
-            self._session.pause()
-            self._members[index][1].state("waiting", str(fault))
-            asyncio.get_running_loop().call_later(AGAIN, self._again, batch, index, part)
+    def _done(self, part: "Part", fault: BaseException | None) -> None:
+        """Acknowledge a batch with its last part; what could not be committed is held, and what comes after it."""
+        if fault is None:
+            self._stored(part.batch)
             return
+        if not self._held:
+            self._session.pause()
+            self._wait(part, fault)
+        insort(self._held, part)
+
+    def _stored(self, batch: "Batch") -> None:
         batch.open -= 1
         if batch.open == 0:
             self._session.acknowledge(batch.messages, partial(self._confirmed, batch))
+
+    def _wait(self, part: "Part", fault: BaseException) -> None:
+        self._members[part.batch.parts[part.place][0]][1].state("waiting", str(fault))
+        asyncio.get_running_loop().call_later(AGAIN, self._again)
+
+    def _again(self) -> None:
+        """Try the first of what is held: one after the other, so that the order stays."""
+        self._store(self._held[0], self._tried)
+
+    def _tried(self, part: "Part", fault: BaseException | None) -> None:
+        if fault is not None:
+            self._wait(part, fault)
+            return
+        self._held.remove(part)
+        self._stored(part.batch)
+        if self._held:
+            self._again()
+        else:
+            self._session.resume()
 
     def _confirmed(self, batch: "Batch") -> None:
         """Let the inboxes forget the packets of a batch, but for the ids that the broker has used again since."""
@@ -182,16 +212,20 @@ class Receiver:
         for index, part in batch.parts:
             self._members[index][1].acknowledged(known.intersection(part.packets))
 
-    def _again(self, batch: "Batch", index: int, part: MqttMessages) -> None:
-        self._session.resume()
-        self._store(batch, index, part)
-
 
 class Batch:
     """Messages of one read, its parts with the index of the source of each, and how many are not committed yet."""
 
     def __init__(self, number: int, messages: MqttMessages, parts: Sequence[tuple[int, MqttMessages]]) -> None:
         self.number, self.messages, self.parts, self.open = number, messages, parts, len(parts)
+
+
+class Part(NamedTuple):
+    """What of a batch goes to one source; parts are in the order in which the broker sent them."""
+
+    number: int
+    place: int
+    batch: Batch
 
 
 def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:

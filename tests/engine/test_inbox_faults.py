@@ -18,7 +18,7 @@ from tests.engine.inbox_case import arrivals, put, stored, writing
 from tests.process import ROOT, wait_until
 
 PREAMBLE = """
-import asyncio, resource, sys
+import asyncio, resource, sys, time
 from pathlib import Path
 from engine.arrival import Arrival
 from engine.errors import Unavailable
@@ -26,6 +26,10 @@ from engine.inbox import InboxWriter
 from tests.engine.inbox_case import arrivals, put
 writer = InboxWriter(Path(sys.argv[1]), "flow")
 def say(*words): print(*words, flush=True)
+def until(condition):
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        pass
 async def main():
     writer.open()
 """
@@ -66,7 +70,17 @@ FILL_THE_DISK = """
     assert refused > 5 and len(committed) > 5, (refused, committed)
     results = await asyncio.gather(*(put(writer, arrivals(bytes(400_000))) for _ in range(40)), return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results), results
+    told = asyncio.Event()
+    writer.submit("gate", arrivals(bytes(400_000)), lambda first, fault: told.set())
+    until(lambda: writer._untold)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        writer.submit("gate", arrivals(b"before it was told"), lambda first, fault: None)
+        raise SystemExit("an order that could change")
+    except Unavailable as fault:
+        assert "cannot be written" in str(fault)
+    await told.wait()
+    await asyncio.sleep(0)
     await put(writer, arrivals(b"after "))
     writer.close()
     say(*committed, "after")

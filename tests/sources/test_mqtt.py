@@ -1,10 +1,15 @@
 """The `mqtt` source: topic filters, and what the inbox may forget; what else it does is in the pack's tests."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from engine.arrival import Arrival
+from engine.arrivals import Arrivals
+from engine.errors import Unavailable
+from engine.inbox import InboxWriter
 from engine.intake import FlowIntake, ReplyDesk
 from engine.settings import MqttPlace
 from sources.mqtt import Filters, Mqtt, matches
@@ -76,3 +81,48 @@ async def test_a_packet_id_that_is_used_again_before_the_confirmation_is_still_k
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [record[-1] for record in stored(tmp_path / "inbox.db")] == [b"a", b"b"]
+
+
+class Refusing(FlowIntake):
+    """An intake whose inbox has no room for `a` twice; what comes meanwhile is refused too, as the inbox does."""
+
+    def __init__(self, writer: InboxWriter, place: MqttPlace) -> None:
+        super().__init__(writer, ReplyDesk(), "flow", "gate", place)
+        self.asked, self._told, self._left = asyncio.Event(), asyncio.Event(), 2
+
+    def submit(self, arrivals: Arrivals | Sequence[Arrival], done: Callable[[BaseException | None], None]) -> None:
+        """Refuse `a` twice: the first time only when `b` has come."""
+        found = Arrivals.of(arrivals)
+        if found.payloads[0] == b"a" and self._left:
+            self._left -= 1
+            self.asked.set()
+            task = asyncio.ensure_future(self._told.wait())
+            task.add_done_callback(lambda _: done(Unavailable("no room")))
+        elif not self._told.is_set():
+            self._told.set()
+            raise Unavailable("no room")
+        else:
+            super().submit(found, done)
+
+
+async def test_what_the_inbox_refused_is_stored_in_the_order_in_which_it_came(tmp_path: Path) -> None:
+    async with writing(tmp_path / "inbox.db") as writer:
+        intake: Refusing
+
+        async def broker(peer: Peer) -> None:
+            await subscribed(peer, CONNACK_NEW)
+            peer.send(b"\x32\x06\x00\x01t\x00\x07a")
+            await asyncio.wait_for(intake.asked.wait(), BOUND)
+            peer.send(b"\x32\x06\x00\x01t\x00\x08b")
+            assert await peer.acknowledged(2) == [b"\x00\x07", b"\x00\x08"]
+            peer.send(b"\x32\x06\x00\x01t\x00\x09c")
+            assert await peer.acknowledged(1) == [b"\x00\x09"]
+
+        async with scripted(broker) as (address, done):
+            intake = Refusing(writer, MqttPlace(address, 4, "millstream"))
+            source = Mqtt(topics=["t"], payload="any")
+            running = asyncio.create_task(source.run_all([(source, intake)]))
+            await asyncio.wait_for(done, BOUND)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert [record[-1] for record in stored(tmp_path / "inbox.db")] == [b"a", b"b", b"c"]
