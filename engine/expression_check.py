@@ -3,50 +3,22 @@
 import ast
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from engine.errors import did_you_mean
 from engine.expression_faults import Fault
 from engine.expression_refusals import LONGEST_LITERAL, OPERATORS, REFUSED, call_hint, refused_operator
 from engine.expression_syntax import column_of
+from engine.expression_types import ANY, META, NONE, UNCERTAIN, Type, union
 from engine.expression_values import LARGEST, SMALLEST, kind_of
 from engine.functions import FUNCTIONS, Function, suggestion
 from engine.functions_text import compile_pattern
 
 CONSTANTS = {"true": True, "false": False, "none": None}
 ROOTS = ("meta", "settings", "table")
-
-
-class Type(NamedTuple):
-    """The kind that a part of an expression evidently has ("any": not known), and whether it may be none."""
-
-    kind: str
-    null: bool = False
-
-    @property
-    def numeric(self) -> bool:
-        """Tell if it is evidently a number: arithmetic with it cannot repeat or format text."""
-        return self.kind in ("number", "float", "boolean")
-
-    @property
-    def shown(self) -> str:
-        """Name the kind for people."""
-        return "number" if self.kind == "float" else self.kind
-
-
-ANY = Type("any", null=True)
-NONE = Type("none", null=True)
-META = {
-    "topic": Type("text", null=True),
-    "levels": Type("list", null=True),
-    "key": ANY,
-    "time": Type("time", null=True),
-    "arrival": Type("time", null=True),
-    "source": Type("text", null=True),
-    "id": Type("text", null=True),
-    "data": Type("dict"),
-}
+CHOOSING = ("coalesce", "if_none", "min", "max")
+PATTERNED = ("matches", "capture", "captures", "replace_pattern")
 
 
 def reference(node: ast.expr) -> tuple[str, str] | None:
@@ -62,13 +34,6 @@ def step_name(node: ast.Attribute | ast.Subscript) -> str | None:
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.slice.value if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) else None
-
-
-def union(types: Sequence[Type]) -> Type:
-    """Return what is evident about a value that has one of these types."""
-    kinds = {one.kind for one in types if one.kind != "none"}
-    kind = kinds.pop() if len(kinds) == 1 else "number" if kinds == {"number", "float"} else "any"
-    return Type(kind, any(one.null for one in types))
 
 
 class Checked:
@@ -135,7 +100,7 @@ class Checked:
             self.check(node.slice)
             return step
         for bound in (node.slice.lower, node.slice.upper, node.slice.step):
-            if bound and not self.check(bound).numeric and self.types[bound].kind not in ("any", "none"):
+            if bound and not self.check(bound).numeric and self.types[bound].kind not in UNCERTAIN:
                 self.fault(bound, f"a slice by {self.types[bound].shown}; only whole numbers can be used")
         found = self.check(node.value)
         return Type(found.kind if found.kind in ("text", "list") else "any", null=True)
@@ -199,7 +164,7 @@ class Checked:
             return Type("boolean")
         if isinstance(node.op, ast.Invert):
             return self.fault(node, "'~' is not part of the expression language", "write 'not'")
-        if not found.numeric and found.kind not in ("any", "none"):
+        if not found.numeric and found.kind not in UNCERTAIN:
             return self.fault(node, f"cannot negate {found.shown}")
         return Type("float" if found.kind == "float" else "number", found.null)
 
@@ -207,7 +172,7 @@ class Checked:
         left, right = self.check(node.left), self.check(node.right)
         if type(node.op) not in OPERATORS:
             return self.fault(node, *refused_operator(node.op))
-        evident = {one.shown for one in (left, right) if one.kind not in ("any", "none")}
+        evident = {one.shown for one in (left, right) if one.kind not in UNCERTAIN}
         adding = isinstance(node.op, ast.Add)
         if not (evident <= {"number", "boolean"} or (adding and evident in ({"text"}, {"list"}))):
             pair = f"{left.shown} {OPERATORS[type(node.op)]} {right.shown}".replace("any", "value")
@@ -240,6 +205,8 @@ class Checked:
             return self.fault(node.func, f"unknown function '{node.func.id}'", suggestion(node.func.id))
         self.functions.add(known.name)
         self._arguments(node, known, types)
+        if known.name in CHOOSING and len(types) > 1:
+            return union(types)._replace(null=all(one.null for one in types))
         passing = zip(known.parameters, types, strict=False)
         null = known.returns_none or any(t.null and not p.takes_none for p, t in passing)
         return Type(known.returns, null or bool(node.keywords))
@@ -251,13 +218,13 @@ class Checked:
             message = f"{known.name}: expected {wanted} argument{'' if wanted == 1 else 's'}, got {len(types)}"
             self.fault(node, message, f"as in {known.example[0]}")
         for parameter, found, argument in zip(known.parameters, types, node.args, strict=False):
-            if not parameter.variadic and found.kind not in ("any", "none") and not parameter.accepts(found.shown):
+            if not parameter.variadic and found.kind not in UNCERTAIN and not parameter.accepts(found.shown):
                 self.fault(argument, f"{known.name}: expected {parameter.expected}, got {found.shown}")
         for keyword in node.keywords:
             if keyword.arg not in known.keywords:
                 hint = did_you_mean(keyword.arg or "", known.keywords) or f"it is {known.signature}"
                 self.fault(keyword.value, f"{known.name}: no argument is named '{keyword.arg or '**'}'", hint)
-        if known.name in ("matches", "capture") and len(node.args) > 1:
+        if known.name in PATTERNED and len(node.args) > 1:
             self._pattern(node.args[1], known.name)
 
     def _pattern(self, node: ast.expr, name: str) -> None:
@@ -283,7 +250,7 @@ class Checked:
 
 
 def _comparable(left: Type, right: Type) -> bool:
-    kinds = {one.shown for one in (left, right) if one.kind not in ("any", "none")}
+    kinds = {one.shown for one in (left, right) if one.kind not in UNCERTAIN}
     return kinds <= {"number", "boolean"} or kinds in ({"text"}, {"list"}, {"time"})
 
 
@@ -293,3 +260,8 @@ def _arithmetic_hint(op: ast.operator, kinds: set[str]) -> str | None:
     if isinstance(op, ast.Mod) and "text" in kinds:
         return 'to put a value into text: "a " + text(value)'
     return "text(value) makes text, number(value) a number" if "text" in kinds else None
+
+
+__all__ = [
+    "ANY", "CONSTANTS", "META", "NONE", "ROOTS", "UNCERTAIN", "Checked", "Type", "reference", "step_name", "union",
+]  # fmt: skip

@@ -11,6 +11,7 @@ from engine import expression_values as values
 from engine.expression_arithmetic import ArithmeticWriter
 from engine.expression_check import CONSTANTS, META, Type, reference, step_name
 from engine.expression_operand import Operand
+from engine.expression_tables import keys_of, table_of
 from engine.functions import FUNCTIONS, Function
 from engine.functions_text import searcher
 
@@ -18,6 +19,7 @@ COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
 SCALARS = (str, int, float, bool, type(None))
+NO_ROW: dict[str, object] = {}
 
 
 class Code(ArithmeticWriter):
@@ -48,6 +50,8 @@ class Code(ArithmeticWriter):
         return self._step(node, node.attr)
 
     def emit_subscript(self, node: ast.Subscript) -> str:
+        if table_of(node) is not None:
+            return f"{self._rows(node)})"
         name = step_name(node)
         if name is not None:
             return self._step(node, name)
@@ -58,12 +62,27 @@ class Code(ArithmeticWriter):
         base = self.emit(node.value)
         return f"{self.scope.bind(values.item, 'item')}({base}, {self.emit(node.slice)})"
 
+    def _rows(self, node: ast.Subscript) -> str:
+        """Return the look-up of a row, still open for what stands where there is none."""
+        name = str(table_of(node))
+        get = self.scope.bind(self.checked.tables[name].get, f"row_{name}")
+        keys = [self.emit(key) for key in keys_of(node)]
+        return f"{get}({keys[0] if len(keys) == 1 else '(' + ', '.join(keys) + ')'}"
+
+    def emit_tuple(self, node: ast.Tuple) -> str:
+        """Write the key of a row, where what fails is looked for."""
+        return f"({', '.join(self.emit(element) for element in node.elts)},)"
+
     def _step(self, node: ast.Attribute | ast.Subscript, name: str) -> str:
+        if isinstance(node.value, ast.Subscript) and table_of(node.value) is not None:
+            return f"{self._rows(node.value)}, {self.scope.bind(NO_ROW, 'no_row')}).get({name!r})"
         root, named = reference(node) or ("", "")
         if root == "settings":
             return self.constant(self.checked.settings[named])
         if root == "meta":
             return self._meta(named)
+        if root == "table":
+            return "None"
         base = Operand(self, node.value)
         if base.type == META["data"]:
             return f"{base.once()}.get({name!r})"

@@ -97,7 +97,7 @@ _VERBS: dict[type[ast.operator], str] = {
 def _values(node: ast.expr, evaluate: Evaluate) -> Iterator[str]:
     """Show the value of each field and each part of `meta` that a node reads."""
     root, _ = reference(node) or ("", "")
-    if root == "settings":
+    if root in ("settings", "table"):
         return
     called = {part.func for part in ast.walk(node) if isinstance(part, ast.Call)}
     path = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)

@@ -4,13 +4,16 @@ from typing import NamedTuple
 
 from engine.errors import MillstreamError
 
+WRONG, UNKNOWN_FIELD = "expression", "unknown-field"
+
 
 class Fault(NamedTuple):
-    """One problem in the text of an expression; `column` counts characters from 0."""
+    """One problem in the text of an expression; `column` counts characters from 0, `code` is that of its finding."""
 
     message: str
     column: int
     hint: str | None = None
+    code: str = WRONG
 
 
 class ExpressionFault(MillstreamError):

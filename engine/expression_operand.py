@@ -4,8 +4,8 @@ import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from engine.expression_check import Checked
 from engine.expression_scope import Scope
+from engine.expression_tables import CheckedTables
 
 
 class Operand:
@@ -52,7 +52,7 @@ class Operand:
 class Writer:
     """What the parts of the generator share: the scope, what is bound, guards."""
 
-    def __init__(self, checked: Checked, scope: Scope) -> None:
+    def __init__(self, checked: CheckedTables, scope: Scope) -> None:
         self.checked, self.scope = checked, scope
         self.bound: set[str] = set()
 

@@ -17,12 +17,12 @@ OPERATORS: dict[type[ast.operator], str] = {
 
 _LOOPS = ("comprehensions are not part of the expression language", None)
 _SIGNS: dict[type[ast.operator], tuple[str, str | None]] = {
-    ast.Pow: ("**", "sqrt(x) takes a root, x * x a square"),
-    ast.LShift: ("<<", None),
-    ast.RShift: (">>", None),
-    ast.BitAnd: ("&", "write 'and'"),
-    ast.BitOr: ("|", "write 'or'"),
-    ast.BitXor: ("^", None),
+    ast.Pow: ("**", "write power(x, 2)"),
+    ast.LShift: ("<<", "write shift(x, 4)"),
+    ast.RShift: (">>", "write shift(x, -4)"),
+    ast.BitAnd: ("&", "write 'and', or bit_and(x, mask) for bits"),
+    ast.BitOr: ("|", "write 'or', or bit_or(x, mask) for bits"),
+    ast.BitXor: ("^", "write power(x, 2) for a power, bit_xor(x, mask) for bits"),
     ast.MatMult: ("@", None),
 }
 

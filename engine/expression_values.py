@@ -9,6 +9,7 @@ from engine import event
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 TEXT_LIMIT = 64 * 1024
 LIST_LIMIT = 64 * 1024
+JSON_LIMIT = 1024 * 1024
 KINDS: dict[type, str] = {
     type(None): "none",
     bool: "boolean",
@@ -125,8 +126,11 @@ def as_text(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """Write a value as JSON; raise TypeError when it can't be."""
+    """Write a value as JSON; raise TypeError when it can't be, ValueError when that takes more than 1 MiB."""
     try:
-        return msgspec.json.encode(value).decode()
+        written = msgspec.json.encode(value)
     except (TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
         raise TypeError(f"cannot write {kind_of(value)} as text") from None
+    if len(written) > JSON_LIMIT:
+        raise ValueError(f"text too long: {len(written):,} bytes of JSON, at most {JSON_LIMIT:,}")
+    return written.decode()

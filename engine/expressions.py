@@ -15,11 +15,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from engine import expression_explain
-from engine.expression_check import META, Checked, Type
+from engine.errors import did_you_mean
+from engine.expression_check import META, Type
 from engine.expression_code import Code
 from engine.expression_faults import ExpressionFault, Fault
+from engine.expression_fields import CheckedFields, Guess
 from engine.expression_scope import Scope
 from engine.expression_syntax import syntax_tree
+from engine.expression_tables import CheckedTables, Rows
 
 WRONG = (TypeError, ValueError, ArithmeticError, RecursionError)
 """What evaluating an expression may raise: the event is at fault, not the flow."""
@@ -38,15 +41,17 @@ class Expression:
     fields: frozenset[str]
     functions: frozenset[str]
     settings: frozenset[str]
+    tables: frozenset[str]
     uses_meta: frozenset[str]
     kind: str
 
-    def __init__(self, text: str, checked: Checked) -> None:
+    def __init__(self, text: str, checked: CheckedTables) -> None:
         names: dict[str, object] = {
             "text": text,
             "fields": frozenset(checked.fields),
             "functions": frozenset(checked.functions),
             "settings": frozenset(checked.settings),
+            "tables": frozenset(checked.tables),
             "uses_meta": frozenset(checked.meta),
             "kind": checked.types[checked.tree].shown,
             "_checked": checked,
@@ -69,12 +74,18 @@ class Expression:
         """Return what is evident of the result where the types of fields are known."""
         return self._known(types).types[self._checked.tree]
 
-    def _known(self, types: Mapping[str, Type]) -> Checked:
+    def faults(self, fields: Mapping[str, Type], guess: Guess = did_you_mean) -> tuple[Fault, ...]:
+        """Return what is wrong with it on events that have these fields and no others."""
+        ours = self._checked
+        return tuple(CheckedFields(self.text, ours.tree, ours.settings, fields, ours.tables, guess).faults)
+
+    def _known(self, types: Mapping[str, Type]) -> CheckedTables:
         """Return the check with these types of fields; where it could not succeed with them, nothing is known."""
         if not types:
             return self._checked
-        checked = Checked(self.text, self._checked.tree, self._checked.settings, types)
-        return self._checked if checked.faults else checked
+        ours = self._checked
+        checked = CheckedTables(self.text, ours.tree, ours.settings, types, ours.tables)
+        return ours if checked.faults else checked
 
     def explain(self, event: Any) -> str:
         """Return one line that says which part fails on an event, why, and the values it looked at."""
@@ -88,8 +99,13 @@ class Expression:
         return expression_explain.explain(self.text, self._checked.tree, evaluate)
 
     @property
-    def _checked(self) -> Checked:
-        checked: Checked = self.__dict__["_checked"]
+    def known_settings(self) -> Mapping[str, object]:
+        """Return the settings that it uses, with their values."""
+        return self._checked.settings
+
+    @property
+    def _checked(self) -> CheckedTables:
+        checked: CheckedTables = self.__dict__["_checked"]
         return checked
 
     @cached_property
@@ -111,7 +127,7 @@ class Expression:
         return self.text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return parse, (self.text, self._checked.settings)
+        return parse, (self.text, self._checked.settings, self._checked.tables)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -124,13 +140,15 @@ class Expression:
         return {"type": ["string", "number", "boolean"], "description": "expression"}
 
 
-def parse(text: str, settings: Mapping[str, object] | None = None) -> Expression:
+def parse(
+    text: str, settings: Mapping[str, object] | None = None, tables: Mapping[str, Rows] | None = None
+) -> Expression:
     """Parse and check an expression; raise ExpressionFault with every problem that was found.
 
-    `settings` are the values of the flow's settings; without them, none is known.
+    `settings` are the values of the flow's settings, `tables` its live tables; without them, none is known.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    checked = Checked(text, syntax_tree(text), settings or {})
+    checked = CheckedTables(text, syntax_tree(text), settings or {}, None, tables)
     if checked.faults:
         raise ExpressionFault(checked.faults)
     try:
@@ -140,7 +158,7 @@ def parse(text: str, settings: Mapping[str, object] | None = None) -> Expression
     return Expression(text, checked)
 
 
-def _compiled(checked: Checked, node: Any, before: str = "", after: str = "") -> Callable[[Any], Any]:
+def _compiled(checked: CheckedTables, node: Any, before: str = "", after: str = "") -> Callable[[Any], Any]:
     """Compile a node into a function of an event; `before` and `after` leave room for what it is inlined into."""
     scope = Scope(
         meta="e.meta", topic="e.topic", time="e.time", key="e.key", source="e.source", id="e.id", arrival="e.arrival"
@@ -160,7 +178,7 @@ def _validated(value: Any, info: core_schema.ValidationInfo) -> Expression:
         raise PydanticCustomError("expression", "{message}", context)
     text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else repr(value)
     try:
-        return parse(text, getattr(info.context, "settings", None))
+        return parse(text, getattr(info.context, "settings", None), getattr(info.context, "tables", None))
     except ExpressionFault as fault:
         context = {"message": fault.message, "column": fault.column, "hint": fault.hint}
         raise PydanticCustomError("expression", "{message}", context) from None

@@ -68,7 +68,7 @@ def sum_(items: list[object]) -> Number:
     >>> sum([1, none, 2.5])
     3.5
     """
-    total = builtins.sum(_numbers("sum", items))
+    total = builtins.sum(numbers_of("sum", items))
     bounded(total)
     return total
 
@@ -80,7 +80,7 @@ def mean(items: list[object]) -> float | None:
     >>> mean([1, 2, 6])
     3.0
     """
-    numbers = _numbers("mean", items)
+    numbers = numbers_of("mean", items)
     return math.fsum(numbers) / len(numbers) if numbers else None
 
 
@@ -164,7 +164,8 @@ def type_of(value: object | None) -> str:
     return kind_of(value)
 
 
-def _numbers(name: str, items: list[object]) -> list[Number]:
+def numbers_of(name: str, items: list[object]) -> list[Number]:
+    """Return the numbers of a list without what is none; raise TypeError in the name of the function."""
     numbers: list[Number] = []
     for entry in items:
         if isinstance(entry, int | float):

@@ -11,6 +11,7 @@ from engine.expression_values import TEXT_LIMIT, as_text, bounded
 from engine.function_registry import Number, function, wrong
 
 LARGEST_SET = 2_000
+LONGEST_PATTERN = 2_000
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -23,6 +24,8 @@ def _options() -> re2.Options:
 @functools.lru_cache(maxsize=512)
 def compile_pattern(pattern: str) -> re2._Regexp:
     """Compile a regular expression (RE2, linear time); raise ValueError that says what is wrong with it."""
+    if len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"longer than {LONGEST_PATTERN:,} characters ({len(pattern):,})")
     try:
         return re2.compile(pattern, _options())
     except re2.error as error:

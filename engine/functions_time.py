@@ -14,14 +14,16 @@ DIRECTIVES = re.compile(r"(?:[^%]|%[YymdHIMSfpjaAbBuVGzZ%])*")
 
 
 @functools.lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """Return a time zone by its name; raise ValueError."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"unknown time zone {name[:40]!r}; a name is like 'Europe/Berlin'") from None
 
 
-def _moment(value: datetime | str) -> datetime:
+def as_moment(value: datetime | str) -> datetime:
+    """Return a time in UTC; raise ValueError for a text that is none."""
     if isinstance(value, datetime):
         return in_utc(value)
     try:
@@ -30,8 +32,9 @@ def _moment(value: datetime | str) -> datetime:
         raise ValueError(f"not a time in ISO 8601: {value[:40]!r}") from None
 
 
-def _local(value: datetime | str, zone: str) -> datetime:
-    return _moment(value).astimezone(_zone(zone))
+def as_local(value: datetime | str, zone: str) -> datetime:
+    """Return a time by the clock of a zone; raise ValueError."""
+    return as_moment(value).astimezone(zone_of(zone))
 
 
 @function()
@@ -42,7 +45,7 @@ def time(value: datetime | str | int | float) -> datetime:
     time("2024-05-01T01:00:00Z")
     """
     if isinstance(value, datetime | str):
-        return _moment(value)
+        return as_moment(value)
     try:
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
@@ -56,7 +59,7 @@ def iso(value: datetime | str) -> str:
     >>> iso(time(1714525200))
     "2024-05-01T01:00:00Z"
     """
-    return _moment(value).isoformat().replace("+00:00", "Z")
+    return as_moment(value).isoformat().replace("+00:00", "Z")
 
 
 @function()
@@ -66,7 +69,7 @@ def unix(value: datetime | str) -> float:
     >>> unix("1970-01-01T00:01:00.5Z")
     60.5
     """
-    return _moment(value).timestamp()
+    return as_moment(value).timestamp()
 
 
 @function()
@@ -76,7 +79,7 @@ def unix_ms(value: datetime | str) -> int:
     >>> unix_ms("1970-01-01T00:01:00.5Z")
     60500
     """
-    return microseconds(_moment(value)) // 1000
+    return microseconds(as_moment(value)) // 1000
 
 
 @function()
@@ -86,7 +89,7 @@ def hour(value: datetime | str, zone: str = "UTC") -> int:
     >>> hour("2024-05-01T23:30:00Z", "Asia/Seoul")
     8
     """
-    return _local(value, zone).hour
+    return as_local(value, zone).hour
 
 
 @function()
@@ -96,7 +99,7 @@ def minute(value: datetime | str, zone: str = "UTC") -> int:
     >>> minute("2024-05-01T23:30:00Z")
     30
     """
-    return _local(value, zone).minute
+    return as_local(value, zone).minute
 
 
 @function()
@@ -106,7 +109,7 @@ def weekday(value: datetime | str, zone: str = "UTC") -> int:
     >>> weekday("2024-05-01T23:30:00Z")
     3
     """
-    return _local(value, zone).isoweekday()
+    return as_local(value, zone).isoweekday()
 
 
 @function()
@@ -116,7 +119,7 @@ def date(value: datetime | str, zone: str = "UTC") -> str:
     >>> date("2024-05-01T23:30:00Z", "Asia/Seoul")
     "2024-05-02"
     """
-    return _local(value, zone).date().isoformat()
+    return as_local(value, zone).date().isoformat()
 
 
 @function()
@@ -128,7 +131,7 @@ def format_time(value: datetime | str, layout: str, zone: str = "UTC") -> str:
     """
     if len(layout) > 200 or not DIRECTIVES.fullmatch(layout):
         raise ValueError("format_time: a layout has %Y %m %d %H %M %S %f %j %a %b %p %z %Z and up to 200 characters")
-    return _local(value, zone).strftime(layout)
+    return as_local(value, zone).strftime(layout)
 
 
 @function()

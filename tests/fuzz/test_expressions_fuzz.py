@@ -106,7 +106,7 @@ def parsed(text: str) -> Expression | None:
     return None
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(hostile, payloads)
 @example("-" * 39 + "a", {"a": 1})
 @example("upper(" * 39 + "a" + ")" * 39, {"a": "x"})
@@ -130,7 +130,7 @@ def test_nothing_but_a_fault_or_a_documented_error(text: str, data: dict[str, An
         assert ": " in expression.explain(event)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(valid, min_size=1, max_size=3), payloads)
 def test_inlined_code_gives_the_same(texts: list[str], data: dict[str, Any]) -> None:
     expressions = [expression for text in texts if (expression := parsed(text))]
@@ -270,7 +270,7 @@ class Naive:
         return FUNCTIONS[node.func.id].call(*map(self.of, node.args))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(valid, payloads)
 @example("(b and a) or a == (a if b else c)", {"a": 1})
 @example("(c == 1) < c", {"c": 0})
