@@ -14,6 +14,7 @@ from engine.errors import EventFault
 from engine.event import Event
 from engine.flow import Flow
 from engine.fused_code import FusedWriter, Unfit
+from engine.topic_levels import TopicLevels, levels_of
 
 RAW = "raw"
 MOST_FAULTS = 200
@@ -63,6 +64,8 @@ class Fused:
         self.function: Callable[..., Part]
         self._decoders = list(writer.sources.values())
         self._alone = writer.alone
+        levels = [levels_of(flow.nodes[name].component) for name in writer.sources]
+        self._levels = levels if any(levels) else []
 
     def takes(self, blocks: Iterable[Block]) -> bool:
         """Tell whether all records are of sources that fit."""
@@ -70,7 +73,7 @@ class Fused:
 
     def run(self, raw: Raw, careful: Callable[[Raw], Part]) -> Part:
         """Return what the ports get; records for which there is an exception are given to `careful`."""
-        columns = _Columns(raw, self.numbers, self._decoders, self._alone)
+        columns = _Columns(raw, self.numbers, self._decoders, self._alone, self._levels)
         parts: list[Part] = []
         start, faults, size = 0, 0, columns.size
         while start < size:
@@ -94,7 +97,9 @@ class Fused:
 class _Columns:
     """The records of a chunk, column by column; what is the same for all is repeated."""
 
-    def __init__(self, raw: Raw, numbers: dict[str, int], decoders: list[Decode], alone: bool) -> None:
+    def __init__(
+        self, raw: Raw, numbers: dict[str, int], decoders: list[Decode], alone: bool, levels: list[TopicLevels | None]
+    ) -> None:
         blocks, prefix = raw.blocks, raw.prefix
         payloads = blocks[0].payloads if len(blocks) == 1 else list(chain.from_iterable(b.payloads for b in blocks))
         self.size = len(payloads)
@@ -109,11 +114,22 @@ class _Columns:
         self._arrivals = _column([[block.time] for block in blocks], (b.time for b in blocks for _ in b.payloads))
         metas = any(block.metas for block in blocks)
         self._metas: Any = [b.metas.get(at) for b in blocks for at in range(len(b.payloads))] if metas else repeat(None)
+        if levels:
+            payloads = self._joined(blocks, payloads, levels)
         self._records = self._decoded(payloads, decoders)
         if metas:
             for at, meta in enumerate(self._metas):
-                if meta and "oversize" in meta:
+                if meta and ("oversize" in meta or "unread" in meta):
                     self._records[at] = None
+
+    def _joined(self, blocks: list[Block], payloads: list[bytes], levels: list[TopicLevels | None]) -> list[bytes]:
+        """Return the payloads with the fields that their topics give."""
+        topics = (block.topics[at] for block in blocks for at in block.topic_index)
+        numbers = self.numbers or bytes(len(payloads))
+        return [
+            named.joined(payload, topic) if (named := levels[number]) else payload
+            for payload, topic, number in zip(payloads, topics, numbers, strict=True)
+        ]
 
     def _decoded(self, payloads: list[bytes], decoders: list[Decode]) -> list[Any]:
         if not self.numbers:

@@ -6,27 +6,26 @@ keyed node: the chunk) goes the careful way (engine.stage), which knows what to 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from engine.code_writer import Code, Record, Shape
+from engine.code_writer import Record, Shape
 from engine.component import Stateful, Stateless
-from engine.decode import Decode, decode_any, decode_lines
+from engine.decode import Decode, decode_each, decode_lines, decoder_of, payload_of
 from engine.event_time import event_time
 from engine.expression_check import Type
-from engine.expressions import Scope
 from engine.flow import Flow, Input, Node
+from engine.fused_lines import COLUMNS, FusedCode
 from engine.keyed import SHARDS
 from engine.node_faults import key_text
+from engine.topic_levels import levels_of
 
 CACHED_KEYS = 1_000_000
 MOST_LINES, DEEPEST = 3_000, 60
-COLUMNS = ("i", "t", "at", "m")
-"""Id, topic, arrival and meta of a record, as the function has them; its data are `r`."""
 OF_EVENT = ("e.id", "e.topic", "e.arrival", "e.meta")
 EXACT = (str, int | float, bool, list[Any], dict[str, Any], Any)
 """Types whose values are the same before and after the conversion."""
@@ -34,61 +33,6 @@ EXACT = (str, int | float, bool, list[Any], dict[str, Any], Any)
 
 class Unfit(Exception):
     """The chain of a source has a part that does not write its own code."""
-
-
-class FusedCode(Code):
-    """The function being written: `then` goes on with a record where a component lets the event through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[dict[tuple[Any, ...], str]] = [{}]
-        self.raw: tuple[Record, Shape] | None = None
-        self.columns = COLUMNS
-        self.source = self.key = self.time = ""
-        self.then: Callable[[Record], None]
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """Write the head of a block; events that are made inside are not known after it."""
-        self.frames.append({})
-        with super().block(head):
-            yield
-        self.frames.pop()
-
-    def scope(self, record: Record) -> Scope:
-        """Return how an expression reaches the columns."""
-        id_, topic, arrival, meta = self.columns
-        return Scope(
-            data=record.data, id=id_, time=self.time, key=self.key, source=self.source, topic=topic, meta=meta,
-            arrival=arrival, fields=record.fields, types=record.types,
-        )  # fmt: skip
-
-    def shaped(self, shape: Shape) -> dict[str, str]:
-        """Write the conversion of the data, unless they were decoded into this shape."""
-        if self.raw is None or self.record is not self.raw[0]:
-            return super().shaped(shape)
-        return {name: f"r.{self.raw[1].names[name]}" for name in shape.names}
-
-    def same(self) -> None:
-        """Write what follows where the event is let through as it is."""
-        self.go_on(self.record)
-
-    def go_on(self, record: Record) -> None:
-        """Write what follows where the event is let through with other data."""
-        before = self.node, self.record, self.key, self.time, self.then
-        self.then(record)
-        self.node, self.record, self.key, self.time, self.then = before
-
-    def made(self) -> str:
-        """Return the variable of the event at hand, made here unless it was made before."""
-        for frame in self.frames:
-            if found := frame.get((self.record, self.key, self.time)):
-                return found
-        event = self.frames[-1][self.record, self.key, self.time] = self.name("e")
-        id_, topic, arrival, meta = self.columns
-        values = f"{id_}, {self.time}, {self.key}, {self.source}, {topic}, {self.data}, {meta}, {arrival}"
-        self.line(f"{event} = Event({values})")
-        return event
 
 
 class FusedWriter:
@@ -160,8 +104,10 @@ class FusedWriter:
         return code.lines
 
     def _source(self, source: Node) -> Decode:
-        anything = getattr(source.component, "payload", "json") == "any"
-        code, shape = self.code, None if anything else self._shape(source)
+        plain = payload_of(source) == "json"
+        if not plain and levels_of(source.component):
+            raise Unfit
+        code, shape = self.code, self._shape(source) if plain else None
         code.node, code.source, code.key, code.time = source, repr(source.name), "''", "at"
         if shape is not None:
             fields = {name: f"r.{python}" for name, python in shape.names.items()}
@@ -176,7 +122,9 @@ class FusedWriter:
         count = f"m{len(self.sources)}"
         with self._passed(source, record, count) as inside:
             self._takers(Input(source.name), record, inside)
-        return decode_any if anything else partial(decode_lines, msgspec.json.Decoder(shape.struct if shape else Any))
+        if not plain:
+            return partial(decode_each, decoder_of(source))
+        return partial(decode_lines, msgspec.json.Decoder(shape.struct if shape else Any))
 
     def _own_time(self, source: Node, record: Record) -> None:
         if field := getattr(source.component, "time", None):
@@ -279,22 +227,35 @@ class FusedWriter:
 
     def _stateless(self, node: Node, record: Record, count: str) -> None:
         component, code = node.component, self.code
-        if not isinstance(component, Stateless) or component.outputs.keys() - {component.fault_output}:
+        if not isinstance(component, Stateless):
             raise Unfit
+        wired = {output for _, output in self.flow.consumers(node.name)} | {""}
         passed: list[str] = []
+        untaken: list[str] = []
         with self._passed(node, record, count) as inside:
             depth = code.depth
 
-            def then(after: Record) -> None:
+            def then(after: Record, output: str) -> None:
                 through = inside
                 if code.depth > depth:
                     through = self._counter()
                     code.line(f"{through} += 1")
                 passed.append(through)
-                self._takers(Input(node.name), after, through)
+                if output in wired:
+                    self._takers(Input(node.name, output), after, through)
+                else:
+                    untaken.append(through)
 
             code.then = then
             if not component.code(code):
                 raise Unfit
-        if passed != [inside]:
-            self._counts[f"filtered {node.name}"].append(" - ".join([inside, *passed]))
+        self._left(node, inside, passed, untaken)
+
+    def _left(self, node: Node, inside: str, passed: list[str], untaken: list[str]) -> None:
+        """Count what came into a stateless node and did not go on, and what it made of one to several outputs."""
+        filtered = [] if passed == [inside] else [" - ".join([inside, *passed])]
+        if node.component.side_outputs().keys() - {node.component.fault_output}:
+            self._counts[f"made {node.name}"].append(f"{' + '.join(passed)} - {inside}")
+            filtered = untaken
+        if filtered:
+            self._counts[f"filtered {node.name}"] += filtered

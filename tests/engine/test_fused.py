@@ -52,6 +52,31 @@ sinks:
   all:  {from: [marked, split], where: 'device != "c"', log: {}}
   seen: {from: keyed, log: {}}
 """
+SORTED = """
+flow: line
+sources: {a: {mqtt: {topics: [a]}}}
+operators:
+  marked: {from: a, rename: {m: n, x: state}}
+  split:  {from: marked, switch: {high: m > 500, low: m < 0, same: 'm == 7'}}
+  every:  {from: [marked, split.high], switch: {cases: {led: 'device == "led"', few: m < 100, true_one: busy}, take: all}}
+  less:   {from: [split, every.few], drop: [any, "od*", map.a]}
+  least:  {from: every.led, drop: {all_but: [device, m, map.a.b]}}
+  line:   {from: less, encode: {as: csv, format: csv, fields: [device, m, x]}}
+  json:   {from: [split.low, every], encode: json}
+  point:  {from: less, encode: {as: point, format: line_protocol, measurement: device, tags: [x], fields: [m]}}
+  text:   {from: every.few, template: {as: text, text: "{{ device | upper }} {{ m }} {{ meta.topic }}"}}
+  back:   {from: [json, line], parse: {of: json, as: again}}
+  spread: {from: json, parse: json}
+  row:    {from: line, parse: {of: csv, format: csv, fields: [d2, m2, more2], types: {m2: int}}}
+  rules:  {from: spread, validate: {fields: {m: {type: int, coerce: true, above: -3}, device: {type: text, format: host},
+    map: {type: map, required: false, fields: {a: {type: map, required: false, fields: {b: {type: int, max: 1}}}}},
+    x: {type: text, required: false}}, others: keep, rules: {sense: 'm < 900 or x == none'}}}
+  strict: {from: least, validate: {fields: {m: {type: number, unit: degC, unit_field: device, coerce: true},
+    device: {type: text, default: degF}, map: any}, others: reject}}
+sinks:
+  all:  {from: [less, least, text, point, back, row, rules, strict, every.led, spread], log: {}}
+  bad:  {from: [rules.rejected, row.rejected, split.errors, strict.rejected], log: {}}
+"""
 FLOWS = {
     "validated": CHAIN.replace("SOURCES", "a: {mqtt: {topics: [a]}}").replace("VALIDATE", RULES),
     "validated, own time, key and where before it": CHAIN.replace(
@@ -63,6 +88,10 @@ FLOWS = {
     .replace("VALIDATE", RULES)
     .replace("from: [a]", "from: [a, b]"),
     "no declaration": PLAIN,
+    "sorted, parsed, written": SORTED,
+    "sorted after a declaration": SORTED.replace(
+        "marked: {from: a, ", "checked: {from: a, VALIDATE}\n  marked: {from: checked, "
+    ).replace("VALIDATE", RULES),
 }
 LEAVES = st.one_of(
     st.sampled_from(["led", "LED", "ok", "bad", "", "too long a name", "é" * 3, "2024-01-01T00:00:00Z", "2024-01-01",
@@ -133,6 +162,8 @@ def test_the_chains_of_these_flows_are_fused() -> None:
         "validated, own time, key and where before it": ["a"],
         "two sources, one of them with anything": ["a", "b"],
         "no declaration": ["a", "b"],
+        "sorted, parsed, written": ["a"],
+        "sorted after a declaration": ["a"],
     }
 
 
