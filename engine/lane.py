@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 import structlog
 
 from engine.dead import DeadLetter
 from engine.errors import EnvironmentFault, Unavailable
+from engine.lane_state import Hand, LaneState
 from engine.meter import Step, metered
 from engine.outputs import DEAD
 from engine.spill import Spill
@@ -25,24 +25,9 @@ LANE_LIMIT = 20_000
 BATCH = 2_000
 BACK_OFF = (0.05, 10.0)
 AWAY, SILENT = 1.0, 5.0  # seconds until a target that refuses, or does not answer, is taken to be away
-LOOK, SPILL_AGAIN = 0.05, 1.0
+LOOK, SPILL_AGAIN, LINGER_LOOK = 0.05, 1.0, 0.01
+NOT_GATHERED = (0, 0.0)
 log = structlog.get_logger()
-
-
-class LaneState(msgspec.Struct):
-    """What a lane has done: events written, how often its target was away, whether it is now, events on the disk."""
-
-    written: int = 0
-    retries: int = 0
-    away: str = ""
-    spilled: int = 0
-
-
-class Hand(msgspec.Struct):
-    """What is being written; `row` is the last of its batches in the spill, 0 while it is in memory only."""
-
-    events: list[Any]
-    row: int = 0
 
 
 async def _at_once() -> None:
@@ -132,8 +117,10 @@ class Lane:
         watching = asyncio.create_task(self._watch(self._spill)) if self._spill else None
         try:
             writer = await self._patient(open_writer)
+            many, linger = getattr(writer, "gather", NOT_GATHERED)
             try:
                 while True:
+                    await self._gathered(many, linger)
                     hand = await self._take()
                     await self._write(writer, hand.events)
                     await self._written(hand)
@@ -147,6 +134,21 @@ class Lane:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
                 self._spill.close()
+
+    async def _gathered(self, many: int, linger: float) -> None:
+        """Let the first that waits linger for others, up to so many, unless somebody waits until it is durable."""
+        while linger and not self._chunks and not self._waits_on_disk():
+            self._ready.clear()
+            await self._ready.wait()
+        end = time.monotonic() + linger
+        while self._put - self._done < many and not self._asked.is_set() and not self._waits_on_disk():
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, LINGER_LOOK))
+
+    def _waits_on_disk(self) -> bool:
+        return self._spill is not None and self._spill.events > 0
 
     async def _take(self) -> Hand:
         """Wait for something to write; what is spilled is older than what is queued."""
@@ -288,6 +290,12 @@ class Lane:
         if not self.state.away:
             log.warning("sink waits for its target", sink=self.name, reason=reason)
         self.state.away = reason
+
+    def show(self, fault: str) -> None:
+        """Show what is wrong with a target that is not waited for; nothing by an empty text."""
+        if fault and not self.state.fault:
+            log.warning("sink cannot reach its target", sink=self.name, reason=fault)
+        self.state.fault = fault
 
     def _raise(self) -> None:
         if isinstance(self._failed, EnvironmentFault):

@@ -1,11 +1,24 @@
 """`log`: a line in the log."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 import structlog
 
-from engine.api import Event, Example, Node, Outside, Sink, Writer, component
+from engine.api import (
+    Event,
+    Example,
+    Flow,
+    Node,
+    Outside,
+    Problem,
+    Sink,
+    Type,
+    Writer,
+    component,
+    unknown_fields,
+)
 
 LONGEST = 2000
 
@@ -18,6 +31,8 @@ class Log(Sink):
     """What the line says."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """How urgent it is."""
+    fields: list[str] = []
+    """Which fields are written (default: all)."""
 
     shorthand = "message"
     guarantee = "at least once"
@@ -28,7 +43,17 @@ class Log(Sink):
             given=[{"a": 1}],
             expect=[{"a": 1}],
         ),
+        Example(
+            about="Two fields of what passes, while a flow is being written.",
+            config="log: {fields: [device, t], level: debug}",
+            given=[{"device": "LED", "t": 20, "picture": "…"}],
+            expect=[{"device": "LED", "t": 20, "picture": "…"}],
+        ),
     )
+
+    def check_fields(self, flow: Flow, node: Node, given: Mapping[str, Type]) -> Iterable[Problem]:
+        """Find fields that do not come in."""
+        return unknown_fields(flow, ((f"fields.{at}", name) for at, name in enumerate(self.fields)), given)
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Return a writer on the process's log."""
@@ -45,7 +70,8 @@ class Lines:
         """Write a line an event."""
         say = getattr(self.log, self.options.level)
         for event in events:
-            say(self.options.message, id=event.id.hex(), topic=event.topic, data=_shown(event.data))
+            data = {name: event.data.get(name) for name in self.options.fields} or event.data
+            say(self.options.message, id=event.id.hex(), topic=event.topic, data=_shown(data))
 
     async def close(self) -> None:
         """Do nothing: the log stays."""

@@ -1,5 +1,6 @@
 """What the tests of the sql sink share: tables, events, and surroundings with a real database."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,9 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.event import Event, microseconds
+from engine.sql_writer import SqlWriter
 from engine.table import Table
 from engine.tables import to_sqlalchemy
-from sinks.sql import Sql, SqlWriter
+from engine.tallies import Tallies
+from sinks.sql import Sql
 
 START = microseconds(datetime(2026, 1, 31, 12, 0, 0, 123456, UTC))
 TABLES = {
@@ -46,9 +49,14 @@ class World:
         self.answer_rows = frozenset({"by_hand"})
         self.letters: list[tuple[str, Event, str, dict[str, Any]]] = []
         self.answers: dict[bytes, tuple[int, Any]] = {}
+        self.counts: Counter[str] = Counter()
+        self.tallies = Tallies()
 
     def dead(self, node: str, event: Event, reason: str, values: dict[str, Any]) -> None:
         self.letters.append((node, event, reason, values))
+
+    def count(self, node: str, counts: dict[str, int]) -> None:
+        self.counts.update(counts)
 
     async def answer(self, event_id: bytes, status: int, body: bytes) -> None:
         self.answers[event_id] = (status, msgspec.json.decode(body))
