@@ -19,6 +19,7 @@ from engine.database import classified, sqlite_connection, transaction
 from engine.errors import EventFault
 from engine.event import Event
 from engine.meter import charged, charging
+from engine.postgresql import CONFLICT, POSTGRESQL, ArrayInsert
 from engine.row_code import literals, row_encoder
 from engine.row_store import AS_IT_IS, marks, portions
 from engine.rows import RowValues
@@ -208,7 +209,7 @@ class SqliteBulk(Bulk):
         return changed
 
     def _insert_part(self, rows: Sequence[tuple[Any, ...]]) -> int:
-        text = f"{self._head}{marks(len(rows[0]), len(rows))} ON CONFLICT DO NOTHING"
+        text = f"{self._head}{marks(len(rows[0]), len(rows))} {CONFLICT}"
         return self._open().execute(text, list(chain.from_iterable(rows))).rowcount
 
     def _open(self) -> sqlite3.Connection:
@@ -235,6 +236,31 @@ class SqliteBulk(Bulk):
             self._connection = None
 
 
+class PostgresqlBulk(Bulk):
+    """Sends arrays, one a column."""
+
+    def __init__(
+        self, engine: AsyncEngine, table: sa.Table, expressions: Mapping[str, Callable[[Event], Any]], batch: int
+    ) -> None:
+        super().__init__(engine, table, expressions, batch)
+        self._repeating = True  # at first: a row that is there already would use up a serial
+        self._arrays = ArrayInsert(table, engine.dialect.identifier_preparer.quote)
+
+    def _row(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return values
+
+    async def _insert(self, rows: list[tuple[Any, ...]]) -> int:
+        async with transaction(self._engine) as connection:
+            return await self._arrays.insert(connection, [*self._names, "_event"], CONFLICT, rows)
+
+    async def _found(self, head: str, ids: set[bytes]) -> Sequence[Any]:
+        async with transaction(self._engine) as connection:
+            return (await connection.exec_driver_sql(f"{head}(SELECT unnest($1::bytea[]))", (list(ids),))).all()
+
+
+BULKS: dict[str, type[Bulk]] = {"mysql": MysqlBulk, "sqlite": SqliteBulk, POSTGRESQL: PostgresqlBulk}
+
+
 def bulk(engine: AsyncEngine, table: sa.Table, expressions: Mapping[str, Callable[[Event], Any]], batch: int) -> Bulk:
     """Return the bulk of a database; `engine` is one for writing."""
-    return (MysqlBulk if engine.dialect.name == "mysql" else SqliteBulk)(engine, table, expressions, batch)
+    return BULKS[engine.dialect.name](engine, table, expressions, batch)

@@ -13,8 +13,12 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from engine.errors import EnvironmentFault, EventFault, Unavailable, did_you_mean
+from engine.postgresql import DRIVER, POSTGRESQL, blames_rows, is_asyncpg, said, settled, sqlstate
 
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "mysql": "mysql+aiomysql", "mariadb": "mysql+aiomysql"}
+DRIVERS = {
+    "sqlite": "sqlite+aiosqlite", "mysql": "mysql+aiomysql", "mariadb": "mysql+aiomysql",
+    "postgresql": DRIVER, "postgres": DRIVER,
+}  # fmt: skip
 PATIENCE = 60.0
 _SQLITE = (
     "busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF",
@@ -41,7 +45,9 @@ def database_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError):
-        example = "sqlite:///data/millstream.db or mysql://user:password@host/name"
+        example = (
+            "sqlite:///data/millstream.db, mysql://user:password@host/name or postgresql://user:password@host/name"
+        )
         raise EnvironmentFault(f"database: an address like {example}") from None
     name = url.get_backend_name()
     if name not in DRIVERS:
@@ -54,7 +60,8 @@ def open_database(text: str) -> AsyncEngine:
     """Return an engine for an address; it connects when it is first used.
 
     SQLite: WAL, a commit is on the disk, `execution_options(begin="IMMEDIATE")` takes the write lock at once.
-    MySQL and MariaDB: UTC, strict, read committed, utf8mb4 compared by bytes as SQLite does.
+    MySQL and MariaDB: UTC, strict, read committed, utf8mb4 compared by bytes as SQLite does. PostgreSQL: UTC, read
+    committed; what is declared as text is compared by bytes.
     """
     return _engine(database_url(text))
 
@@ -65,6 +72,9 @@ def _engine(url: URL, **session: Any) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _settle_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
+    if url.get_backend_name() == POSTGRESQL:
+        url, arguments = settled(url)
+        return create_async_engine(url, pool_pre_ping=True, pool_recycle=1800, connect_args=arguments)
     start = ", ".join([_MYSQL, *(f"{name} = {value}" for name, value in session.items())])
     arguments = {"charset": "utf8mb4", "connect_timeout": 10, "init_command": start}
     engine = create_async_engine(
@@ -113,6 +123,8 @@ def writing_engine(engine: AsyncEngine) -> AsyncEngine:
     """
     if engine.dialect.name == "sqlite":
         return engine.execution_options(begin="IMMEDIATE")
+    if engine.dialect.name == POSTGRESQL:  # has no references (engine.tables), and counts what changed
+        return engine
     own = _engine(engine.url, foreign_key_checks=0)
     event.listen(own.sync_engine, "do_connect", _count_changes)
     return own
@@ -146,7 +158,7 @@ def classified(error: BaseException, engine: AsyncEngine) -> EventFault | Unavai
 def blames_data(error: BaseException) -> bool:
     """Tell whether the same rows would fail again on a database that is well."""
     inner = _inner(error)
-    if isinstance(error, exc.IntegrityError | exc.DataError) or isinstance(inner, _BAD_VALUES):
+    if isinstance(error, exc.IntegrityError | exc.DataError) or isinstance(inner, _BAD_VALUES) or blames_rows(inner):
         return True
     return isinstance(inner, pymysql.Error) and bool(inner.args) and inner.args[0] in _BAD_DATA
 
@@ -154,13 +166,17 @@ def blames_data(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """Return what the database said, without the statement and its values."""
     inner = _inner(error)
+    if state := sqlstate(inner):
+        return f"error {state}: {said(inner)}"
     number = inner.args[0] if len(inner.args) > 1 else None
     return f"error {number}: {inner.args[1]}" if isinstance(number, int) else str(inner) or type(inner).__name__
 
 
 def _inner(error: BaseException) -> BaseException:
     inner = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
-    return inner.__cause__ if isinstance(inner.__cause__, pymysql.Error | sqlite3.Error) else inner
+    cause = inner.__cause__
+    ours = isinstance(cause, pymysql.Error | sqlite3.Error) or is_asyncpg(cause)
+    return cause if ours and cause is not None else inner
 
 
 def place(engine: AsyncEngine) -> str:

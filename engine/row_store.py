@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import EventFault
 from engine.event import Event
+from engine.postgresql import CONFLICT, POSTGRESQL, ArrayInsert
 from engine.row_code import literals
 from engine.rows import TEXT_BYTES
 from engine.table import Column
@@ -32,6 +33,16 @@ class Row(NamedTuple):
 Refused = list[tuple[Row, EventFault]]
 
 
+class Stored(NamedTuple):
+    """What became of rows: those that cannot be there, with the reason, and of the others what was done with each.
+
+    Without `became` (only an upsert tells it), all the others are `inserted`.
+    """
+
+    refused: Sequence[tuple[Row, EventFault]] = ()
+    became: Sequence[tuple[Row, str]] = ()
+
+
 class RowStore:
     """One table of one database, without a connection of its own."""
 
@@ -39,12 +50,13 @@ class RowStore:
         self.table = table
         self._mysql = dialect.name == "mysql"
         self._quote = dialect.identifier_preparer.quote
+        self._arrays = ArrayInsert(table, self._quote) if dialect.name == POSTGRESQL else None
         self._declared = [column for column in table.columns if column.name != "_event"]
         self._packet = 0
         self._widest = sum(_widest(column.info["column"]) for column in self._declared)
 
-    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
-        """Write the rows; return those that cannot be there, with the reason. An error of the database is raised."""
+    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Stored:
+        """Write the rows; return what became of them. An error of the database is raised."""
         raise NotImplementedError
 
     async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
@@ -53,6 +65,8 @@ class RowStore:
 
     async def _run(self, connection: AsyncConnection, names: tuple[str, ...], end: str, rows: Sequence[Key]) -> int:
         """Insert rows; return how many were inserted. One statement takes as many as it can."""
+        if self._arrays is not None:
+            return await self._arrays.insert(connection, names, end, rows)
         head = f"INSERT INTO {self._quote(self.table.name)} ({', '.join(map(self._quote, names))}) VALUES "  # noqa: S608
         changed = 0
         if self._mysql:
@@ -81,12 +95,17 @@ class RowStore:
         ]
 
     async def _exists(self, connection: AsyncConnection, names: Sequence[str], values: Sequence[Any]) -> bool:
-        same = (self.table.c[name] == sa.literal(value) for name, value in zip(names, values, strict=True))
+        same = (self.table.c[name] == self._literal(name, value) for name, value in zip(names, values, strict=True))
         return await connection.scalar(sa.select(sa.literal(1)).where(*same).limit(1)) is not None
+
+    def _literal(self, name: str, value: Any) -> sa.ColumnElement[Any]:
+        """Return a value as it is compared to its column; PostgreSQL compares no time to a text."""
+        bound = sa.literal(value)
+        return bound if self._arrays is None or value is None else sa.cast(bound, self.table.c[name].type)
 
     async def _duplicate(self, connection: AsyncConnection, row: Row) -> EventFault:
         """Return the reason of a row that was not inserted: which of its values is taken."""
-        for names in _keys(self.table):
+        for names in unique_keys(self.table):
             values = [row.values.get(name) for name in names]
             if None not in values and await self._exists(connection, names, values):
                 shown = " ".join(map(str, values)) if len(values) == 1 else f"({', '.join(map(str, values))})"
@@ -98,19 +117,19 @@ class RowStore:
 class Append(RowStore):
     """Every event is a row, told by `_event`; a repeated one changes nothing."""
 
-    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
+    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Stored:
         """Insert; where fewer came in than were sent, find out which are repeats and which collided."""
         refused = await self._too_large(connection, rows)
         large = {row.event.id for row, _ in refused}
         rows = [row for row in rows if row.event.id not in large] if large else rows
         names = [column.name for column in self._declared]
         values = [(*map(row.values.get, names), row.event.id) for row in rows]
-        end = "ON DUPLICATE KEY UPDATE _event = _event" if self._mysql else "ON CONFLICT DO NOTHING"
+        end = "ON DUPLICATE KEY UPDATE _event = _event" if self._mysql else CONFLICT
         if not rows or await self._run(connection, (*names, "_event"), end, values) == len(rows):
-            return refused
+            return Stored(refused)
         event = self.table.c._event
         there = set((await connection.scalars(sa.select(event).where(event.in_([r.event.id for r in rows])))).all())
-        return refused + [(r, await self._duplicate(connection, r)) for r in rows if r.event.id not in there]
+        return Stored(refused + [(r, await self._duplicate(connection, r)) for r in rows if r.event.id not in there])
 
     async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
         """Return the rows by their `_event`."""
@@ -119,103 +138,8 @@ class Append(RowStore):
         return {row["_event"]: {c.name: row[c.name] for c in self._declared} for row in found.mappings()}
 
 
-class Upsert(RowStore):
-    """One row for each value of the natural key; the columns that an event has are written over it."""
-
-    def __init__(self, table: sa.Table, dialect: Dialect, on: Sequence[str]) -> None:
-        super().__init__(table, dialect)
-        self._on = tuple(on)
-        self._others = [names for names in _keys(table) if set(names) != set(on)]
-
-    async def store(self, connection: AsyncConnection, rows: Sequence[Row]) -> Refused:
-        """Write the last state of each key; MySQL may have matched another key, then the row is not touched."""
-        keyed = [(row, self._key(row)) for row in rows]
-        refused = [(row, _keyless(row, self._missing(row))) for row, key in keyed if None in key]
-        refused += await self._too_large(connection, [row for row, key in keyed if None not in key])
-        bad = {id(row) for row, _ in refused}
-        states: dict[Key, dict[str, Any]] = {}
-        for row, key in keyed:
-            if id(row) not in bad:
-                states.setdefault(key, {}).update(row.values)
-        groups: dict[tuple[str, ...], list[Key]] = {}
-        for state in states.values():
-            groups.setdefault(tuple(state), []).append(tuple(state.values()))
-        for names, values in groups.items():
-            await self._run(connection, names, self._end(names), values)
-        lost = await self._lost(connection, list(states)) if self._mysql and self._others else set()
-        return refused + [
-            (row, await self._duplicate(connection, row)) for row, key in keyed if key in lost and id(row) not in bad
-        ]
-
-    async def stored(self, connection: AsyncConnection, rows: Sequence[Row]) -> dict[bytes, Mapping[str, Any]]:
-        """Return the rows by their key, one at a time."""
-        found: dict[bytes, Mapping[str, Any]] = {}
-        for row in rows:
-            same = (self.table.c[n] == sa.literal(v) for n, v in zip(self._on, self._key(row), strict=True))
-            there = (await connection.execute(sa.select(*self._declared).where(*same))).mappings().first()
-            if there is not None:
-                found[row.event.id] = dict(there)
-        return found
-
-    def _key(self, row: Row) -> Key:
-        return tuple([row.values.get(name) for name in self._on])
-
-    def _missing(self, row: Row) -> str:
-        return next((name for name in self._on if row.values.get(name) is None), "")
-
-    def _end(self, names: Iterable[str]) -> str:
-        columns = [self._quote(name) for name in names if name not in self._on]
-        on = [self._quote(name) for name in self._on]
-        if not self._mysql:
-            change = ", ".join(f"{c} = excluded.{c}" for c in columns)
-            return f"ON CONFLICT ({', '.join(on)}) DO " + (f"UPDATE SET {change}" if change else "NOTHING")
-        same = " AND ".join(f"{key} <=> VALUES({key})" for key in on) if self._others else "1"
-        changes = [f"{c} = IF({same}, VALUES({c}), {c})" for c in columns] or [f"{on[0]} = {on[0]}"]
-        return f"ON DUPLICATE KEY UPDATE {', '.join(changes)}"
-
-    async def _lost(self, connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
-        """Return the keys that are not in the table."""
-        columns = sa.tuple_(*(self.table.c[name] for name in self._on))
-        wanted = [sa.tuple_(*map(sa.literal, key)) for key in keys]
-        count = await connection.scalar(sa.select(sa.func.count()).select_from(self.table).where(columns.in_(wanted)))
-        if count == len(keys):
-            return set()
-        return {key for key in keys if not await self._exists(connection, self._on, key)}
-
-
-class Absent(Upsert):
-    """One row for each value of the natural key that has none; what is there stays as it is, for it may be newer."""
-
-    def key(self, row: Row) -> Key | None:
-        """Return what tells a row apart; None where a part of it is missing."""
-        return None if self._missing(row) else self._key(row)
-
-    async def there(self, connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
-        """Return the keys that the table has a row of; counted, since a value may come back in another form."""
-        if not keys:
-            return set()
-        columns, wanted = (
-            sa.tuple_(*(self.table.c[name] for name in self._on)),
-            [sa.tuple_(*map(sa.literal, k)) for k in keys],
-        )
-        count = await connection.scalar(sa.select(sa.func.count()).select_from(self.table).where(columns.in_(wanted)))
-        if count in (0, len(keys)):
-            return set(keys) if count else set()
-        middle = len(keys) // 2
-        return await self.there(connection, keys[:middle]) | await self.there(connection, keys[middle:])
-
-    def _end(self, names: Iterable[str]) -> str:
-        on = [self._quote(name) for name in self._on]
-        if self._mysql:
-            return f"ON DUPLICATE KEY UPDATE {on[0]} = {on[0]}"
-        return f"ON CONFLICT ({', '.join(on)}) DO NOTHING"
-
-
-def _keyless(row: Row, name: str) -> EventFault:
-    return EventFault(f"column {name}: a value, for rows are told by it; got none", {"column": name, **row.values})
-
-
-def _keys(table: sa.Table) -> list[list[str]]:
+def unique_keys(table: sa.Table) -> list[list[str]]:
+    """Return the lists of columns whose values can be there only once; `_event` is none of them."""
     primary = [[column.name for column in table.primary_key.columns]]
     unique = [[column.name for column in index.columns] for index in table.indexes if index.unique]
     return [names for names in primary + sorted(unique) if names and names != ["_event"]]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import SpecFault, SpecProblem, did_you_mean
+from engine.live_spec import is_live, read_live
 
 TYPES = ("serial", "int", "number", "bool", "text", "time", "date", "json", "bytes")
 LONGEST_TEXT = 16_000
@@ -51,6 +52,8 @@ class Table(msgspec.Struct, frozen=True):
     unique: list[list[str]] = []
     index: list[list[str]] = []
     view: str = ""
+    live: tuple[str, ...] = ()
+    """What its rows are found by in a running flow; nothing where the flow does not follow them."""
 
     @property
     def serial(self) -> str | None:
@@ -97,7 +100,9 @@ def _view(name: str, spec: dict[Any, Any], problems: list[SpecProblem]) -> Table
 
 
 def _table(name: str, spec: dict[Any, Any], problems: list[SpecProblem]) -> Table:
-    declared = {key: value for key, value in spec.items() if key not in ("unique", "index")}
+    live = is_live(spec.get("live"))
+    options = ("unique", "index", "live") if live else ("unique", "index")
+    declared = {key: value for key, value in spec.items() if key not in options}
     columns = {}
     for key, value in declared.items():
         problems += _column_name_problems(key)
@@ -105,7 +110,8 @@ def _table(name: str, spec: dict[Any, Any], problems: list[SpecProblem]) -> Tabl
             columns[column.name] = column
     problems += _whole_problems(columns)
     unique, index = (_groups(spec.get(option), option, declared, problems) for option in ("unique", "index"))
-    table = Table(name, columns, unique, index)
+    by = read_live(spec.get("live"), columns, unique, problems) if live else ()
+    table = Table(name, columns, unique, index, live=by)
     problems += [problem for option in ("unique", "index") for problem in _key_problems(table, option)]
     return table
 

@@ -1,9 +1,23 @@
 """One step of the way from the tables that a database has to those that a flow declares."""
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from engine.postgresql import POSTGRESQL
+from engine.postgresql_conversion import PREPARE
+from engine.postgresql_conversion import conversion as in_postgresql
+from engine.table import Column
+from engine.table_conversion import Conversion, conversion
+
 KEPT = frozenset({"drop_column", "drop_table"})
+_VIEWS = """
+SELECT DISTINCT shown.relname FROM pg_depend AS hangs
+JOIN pg_rewrite AS rule ON rule.oid = hangs.objid
+JOIN pg_class AS shown ON shown.oid = rule.ev_class AND shown.oid <> hangs.refobjid
+JOIN pg_attribute AS field ON field.attrelid = hangs.refobjid AND field.attnum = hangs.refobjsubid
+WHERE hangs.refobjid = to_regclass(:table) AND field.attname = :column
+"""
 
 
 class TableChange(msgspec.Struct, frozen=True):
@@ -37,6 +51,28 @@ class TableChange(msgspec.Struct, frozen=True):
 def quoted(connection: Connection, name: str) -> str:
     """Return a name as it stands in a statement."""
     return connection.dialect.identifier_preparer.quote(name)
+
+
+def converted(connection: Connection, old: Column, new: Column) -> Conversion:
+    """Return how values become those of the new type in a database; PostgreSQL is prepared for it."""
+    if connection.dialect.name != POSTGRESQL:
+        return conversion(old, new, connection.dialect.name == "mysql")
+    connection.exec_driver_sql(PREPARE)
+    return in_postgresql(old, new)
+
+
+def fitting(connection: Connection, way: Conversion, name: str) -> str:
+    """Return the condition under which a value that is there fits; NULL, which no value should give, is no."""
+    no = "FALSE" if connection.dialect.name == POSTGRESQL else "0"
+    return f"COALESCE({way.fits.format(x=quoted(connection, name))}, {no})"
+
+
+def views_of(connection: Connection, table: str, column: str) -> str:
+    """Return the views that keep PostgreSQL from changing a column; other databases have none that do."""
+    if connection.dialect.name != POSTGRESQL:
+        return ""
+    names = connection.execute(sa.text(_VIEWS), {"table": quoted(connection, table), "column": column}).scalars()
+    return ", ".join(sorted(names))
 
 
 def count(connection: Connection, sql: str) -> int:

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.database import transaction
 from engine.table import Column
-from engine.table_change import TableChange, count, quoted
-from engine.table_conversion import conversion, kind_of, widens
+from engine.table_change import TableChange, converted, count, fitting, quoted, views_of
+from engine.table_conversion import kind_of, widens
 from engine.table_migration import apply_changes
 from engine.tables import sql_type
 
-__all__ = ["TableChange", "apply_changes", "table_changes"]
+__all__ = ["TableChange", "apply_changes", "changes_on", "table_changes"]
 
 PATIENCE = 600.0
 Views = Mapping[str, str]
@@ -43,12 +43,13 @@ async def table_changes(
     """
     shown = {table.name: table.info["view"] for table in metadata.tables.values() if "view" in table.info}
     async with transaction(engine, PATIENCE) as connection:
-        return await connection.run_sync(_changes, metadata, shown | dict(views), before, list(others))
+        return await connection.run_sync(changes_on, metadata, shown | dict(views), before, list(others))
 
 
-def _changes(
+def changes_on(
     connection: Connection, metadata: sa.MetaData, views: Views, before: sa.MetaData | None, others: list[sa.MetaData]
 ) -> list[TableChange]:
+    """Return the same of a database that a connection is open to."""
     found = list(_Comparison(connection, metadata, views, before or sa.MetaData(), others).changes())
     changing = {(change.table, change.column) for change in found if change.kind == "type"}
     found = [msgspec.structs.replace(c, early=c.early and not _over(c, changing)) for c in found]
@@ -150,7 +151,7 @@ class _Comparison:
     def _dropped_column(self, column: sa.Column[Any]) -> TableChange:
         table, name = column.table.name, column.name
         values = count(self._connection, f"SELECT COUNT({self._q(name)}) FROM {self._q(table)}")  # noqa: S608
-        refused = "rows are told by their serial; make another table" if column.primary_key else ""
+        refused = "rows are told by their serial; make another table" if column.primary_key else self._seen(column)
         text, lossy = f"column {table}.{name}: dropped", f"{values} values are deleted"
         return TableChange("drop_column", table, name, text, destructive=True, lossy=lossy, refused=refused)
 
@@ -163,12 +164,16 @@ class _Comparison:
         if expected == got and not serial:
             return None
         text = f"column {table}.{name}: {old or got} becomes {new or expected}"
-        refused = self._refused_type(column, declared)
+        refused = self._refused_type(column, declared) or self._seen(column)
         if refused or old is None or new is None:
             return TableChange("type", table, name, text, refused=refused or "a type that cannot be changed")
         lossy = self._loss(table, old, new)
         safe = (widens(old, new) or old.type == new.type == "text") and not lossy
         return TableChange("type", table, name, text, destructive=not safe, lossy=lossy if safe else lossy or "nothing")
+
+    def _seen(self, column: sa.Column[Any]) -> str:
+        views = views_of(self._connection, column.table.name, column.name)
+        return f"PostgreSQL changes no column that a view shows; drop {views} first" if views else ""
 
     def _refused_type(self, column: sa.Column[Any], declared: sa.Column[Any] | None) -> str:
         if declared is None:
@@ -184,11 +189,10 @@ class _Comparison:
         return f"another flow on this database declares it as {differing[0]}" if differing else ""
 
     def _loss(self, table: str, old: Column, new: Column) -> str:
-        way = conversion(old, new, self._mysql)
         if old.type == new.type and widens(old, new):
             return ""
-        name = self._q(old.name)
-        where = f"{name} IS NOT NULL AND NOT COALESCE({way.fits.format(x=name)}, 0)"
+        way = converted(self._connection, old, new)
+        where = f"{self._q(old.name)} IS NOT NULL AND NOT {fitting(self._connection, way, old.name)}"
         bad = count(self._connection, f"SELECT COUNT(*) FROM {self._q(table)} WHERE {where}")  # noqa: S608
         return f"{bad} values {way.loss}" if bad else ""
 

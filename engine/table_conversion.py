@@ -8,16 +8,16 @@ from engine.table import Column
 
 _KINDS = (
     (r"VARCHAR\((\d+)\)", "text"), (r"LONGTEXT|JSON", "json"), (r"TEXT", "text"), (r"TINYINT\(1\)", "bool"),
-    (r"(BIG)?INT(EGER)?", "int"), (r"DOUBLE( PRECISION)?", "number"), (r"DATETIME(\(6\))?", "time"), (r"DATE", "date"),
-    (r"(LONG)?BLOB", "bytes"),
+    (r"(BIG)?INT(EGER)?", "int"), (r"DOUBLE( PRECISION)?", "number"),
+    (r"DATETIME(\(6\))?|TIMESTAMP WITHOUT TIME ZONE", "time"), (r"DATE", "date"), (r"(LONG)?BLOB|BYTEA", "bytes"),
 )  # fmt: skip
 _SAFE = {("int", "number"), ("int", "text"), ("bool", "int"), ("bool", "number"), ("date", "time"), ("date", "text")}
 _DIGITS = {"int": 20, "date": 10}
-_EXACT = "ABS({x}) <= 9007199254740992"
+EXACT = "ABS({x}) <= 9007199254740992"
 _WHOLE = "CASE WHEN ABS({x}) < 9.2e18 THEN ROUND({x}) END"
 _MOMENT = "REPLACE(REPLACE({x}, 'T', ' '), 'Z', '')"
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-_ROUNDED, _EMPTIED, _CUT = "would be rounded", "cannot be converted and would be emptied", "are longer and would be cut"
+ROUNDED, EMPTIED, CUT = "would be rounded", "cannot be converted and would be emptied", "are longer and would be cut"
 
 
 class Conversion(NamedTuple):
@@ -29,11 +29,11 @@ class Conversion(NamedTuple):
     fits: str
     value: str = "{x}"
     other: str = "NULL"
-    loss: str = _EMPTIED
+    loss: str = EMPTIED
 
 
 _BOTH = {
-    ("int", "number"): Conversion(_EXACT, other="{x}", loss="are beyond 2^53 and would be rounded"),
+    ("int", "number"): Conversion(EXACT, other="{x}", loss="are beyond 2^53 and would be rounded"),
     ("int", "bool"): Conversion("{x} IN (0, 1)"),
     ("number", "bool"): Conversion("{x} IN (0, 1)"),
     ("bool", "int"): Conversion("1"),
@@ -53,7 +53,7 @@ _SQLITE = {
     ),
     ("text", "json"): Conversion("json_valid({x})"),
     ("number", "int"): Conversion(
-        "{x} = " + _WHOLE, f"CAST({_WHOLE} AS INTEGER)", f"CAST({_WHOLE} AS INTEGER)", _ROUNDED
+        "{x} = " + _WHOLE, f"CAST({_WHOLE} AS INTEGER)", f"CAST({_WHOLE} AS INTEGER)", ROUNDED
     ),
     ("date", "time"): Conversion("1", "{x} || ' 00:00:00.000000'"),
     ("time", "date"): Conversion(
@@ -73,7 +73,7 @@ _MYSQL = {
         _MOMENT,
     ),
     ("text", "json"): Conversion("JSON_VALID({x})"),
-    ("number", "int"): Conversion("{x} = " + _WHOLE, other=_WHOLE, loss=_ROUNDED),
+    ("number", "int"): Conversion("{x} = " + _WHOLE, other=_WHOLE, loss=ROUNDED),
     ("date", "time"): Conversion("1"),
     ("time", "date"): Conversion("{x} = DATE({x})", other="DATE({x})", loss="would lose their time of day"),
 }
@@ -110,5 +110,5 @@ def _to_text(old: Column, new: Column, mysql: bool) -> Conversion:
     fits = f"{length}({text}) <= {new.length}" if new.length else f"{octets.format(text)} <= {TEXT_BYTES}"
     value = "{x}" if mysql else text
     if old.type == "text" and new.length:
-        return Conversion(fits, value, f"substr({{x}}, 1, {new.length})", _CUT)
+        return Conversion(fits, value, f"substr({{x}}, 1, {new.length})", CUT)
     return Conversion(fits, value)

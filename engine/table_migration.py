@@ -1,7 +1,8 @@
 """Change the tables of a database by Alembic's operations, so that doing it again after a crash goes on where it ended.
 
 MySQL commits every statement for itself: each step looks at what is there before it does anything. SQLite does
-everything in one transaction; what it cannot alter is copied inside the database (Alembic's batch mode).
+everything in one transaction; what it cannot alter is copied inside the database (Alembic's batch mode). PostgreSQL
+does everything in one transaction and alters whatever no view shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.database import writing_engine
 from engine.errors import EnvironmentFault, EventFault
-from engine.table_change import TableChange, quoted
-from engine.table_conversion import conversion, kind_of
+from engine.postgresql import POSTGRESQL
+from engine.table_change import TableChange, converted, fitting, quoted
+from engine.table_conversion import kind_of
 from engine.table_copy import rebuild
 from engine.tables import add_column, alone, create_view, operations_on, sql_type
 
@@ -55,7 +57,7 @@ class _Migration:
     def __init__(self, connection: Connection, metadata: sa.MetaData, views: Mapping[str, str]) -> None:
         self._connection, self._metadata, self._views = connection, metadata, views
         self._do = operations_on(connection)
-        self._mysql = connection.dialect.name == "mysql"
+        self._mysql, self._postgresql = (connection.dialect.name == name for name in ("mysql", POSTGRESQL))
         self._loose: list[tuple[str, str, str]] = []
 
     def make(self, changes: Sequence[TableChange]) -> None:
@@ -123,7 +125,7 @@ class _Migration:
         for index in self._inspector.get_indexes(change.table):
             if change.column in index["column_names"]:
                 self._do.drop_index(str(index["name"]), change.table)
-        if self._mysql:
+        if self._mysql or self._postgresql:
             self._do.drop_column(change.table, change.column)
         else:
             rebuild(self._connection, change.table, without=change.column)
@@ -136,9 +138,13 @@ class _Migration:
         old = kind_of(name, got)
         if expected == got or old is None:
             return
-        way = conversion(old, column.info["column"], self._mysql)
-        fits, value, other = (part.format(x=quoted(self._connection, name)) for part in way[:3])
-        value = f"CASE WHEN COALESCE({fits}, 0) THEN {value} ELSE {other} END"
+        way = converted(self._connection, old, column.info["column"])
+        value, other = (part.format(x=quoted(self._connection, name)) for part in (way.value, way.other))
+        value = f"CASE WHEN {fitting(self._connection, way, name)} THEN {value} ELSE {other} END"
+        if self._postgresql:
+            using = f"CAST({value} AS {column.type.compile(dialect=dialect).partition(' COLLATE')[0]})"
+            self._do.alter_column(table, name, type_=column.type, existing_type=found, postgresql_using=using)
+            return
         if not self._mysql:
             rebuild(self._connection, table, changed=column, value=value)
             return

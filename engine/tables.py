@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.database import transaction
 from engine.errors import EnvironmentFault, EventFault, SpecProblem, Unavailable, did_you_mean
+from engine.postgresql import POSTGRESQL
 from engine.rows import UtcTime
 from engine.table import VIEWS, Column, Table
 
@@ -26,7 +27,7 @@ _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "int": sa.BigInteger(),
     "number": sa.Double().with_variant(DOUBLE(asdecimal=False), "mysql"),
     "bool": sa.Boolean(),
-    "text": sa.Text(),
+    "text": sa.Text().with_variant(sa.Text(collation="C"), POSTGRESQL),
     "time": UtcTime(),
     "date": sa.Date(),
     "json": sa.JSON(none_as_null=True),
@@ -35,7 +36,8 @@ _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
 _EVENT = sa.LargeBinary(16).with_variant(BINARY(16), "mysql")
 _MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 LONGEST = 1 << 32
-_SAME = ((r" (CHARACTER SET|COLLATE) \w+", ""), (r"\bBOOL(EAN)?\b", "TINYINT(1)"), (r"^JSON$", "LONGTEXT"))
+WITH_KEYS = ("sqlite", "mysql", "mariadb")
+_SAME = ((r' (CHARACTER SET|COLLATE) "?\w+"?', ""), (r"\bBOOL(EAN)?\b", "TINYINT(1)"), (r"^JSON$", "LONGTEXT"))
 
 
 def check_tables(tables: Mapping[str, Table]) -> list[SpecProblem]:
@@ -105,6 +107,8 @@ def to_sqlalchemy(tables: Mapping[str, Table], appended: Iterable[str]) -> sa.Me
     metadata, events = sa.MetaData(), set(appended)
     for table in resolved(tables).values():
         made = sa.Table(table.name, metadata, *map(_sql_column, table.columns.values()), **_options(table))
+        for key in made.foreign_key_constraints:  # docs/adr/0041: PostgreSQL would check them at every row
+            key.ddl_if(dialect=WITH_KEYS)  # type: ignore[arg-type]  # several are documented
         if table.view:
             made.info["view"] = table.view
             continue
@@ -120,11 +124,16 @@ def _options(table: Table) -> dict[str, Any]:
 
 
 def _sql_column(column: Column) -> sa.Column[Any]:
-    kind = sa.String(column.length) if column.length else _TYPES[column.type]
+    kind = _text_type(column.length) if column.length else _TYPES[column.type]
     keys = [sa.ForeignKey(".".join(column.references))] if column.references else []
     first = column.type == "serial"
     more: dict[str, Any] = {"autoincrement": True} if first else {"nullable": True}
     return sa.Column(column.name, kind, *keys, primary_key=first, info={"column": column}, **more)
+
+
+def _text_type(length: int) -> sa.types.TypeEngine[Any]:
+    """Return a text's type; PostgreSQL compares by a database's language unless told to compare bytes."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), POSTGRESQL)
 
 
 def _indexes(table: Table, with_event: bool) -> Iterator[tuple[str, list[str], bool]]:
@@ -168,6 +177,11 @@ async def alone(engine: AsyncEngine, patience: float = 600) -> AsyncIterator[Asy
             yield connection
         return
     async with transaction(engine, patience) as connection:
+        if engine.dialect.name == POSTGRESQL:  # held until the end of the transaction
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '120s'")
+            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('millstream.tables'))")
+            yield connection
+            return
         lock = sa.text("SELECT GET_LOCK(CONCAT('millstream.', LEFT(MD5(DATABASE()), 16)), 120)")
         if await connection.scalar(lock) != 1:
             raise Unavailable("another process has been making tables for two minutes")

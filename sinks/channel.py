@@ -1,6 +1,6 @@
 """`channel`: push events to everybody who listens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -16,9 +16,11 @@ from engine.api import (
     Push,
     Rate,
     Sink,
+    Type,
     Writer,
     component,
     did_you_mean,
+    unknown_fields,
 )
 
 
@@ -63,6 +65,10 @@ class Channel(Sink):
                 f"a channel of this flow; got '{self.name}'",
                 did_you_mean(self.name, flow.channels),
             )
+
+    def check_fields(self, flow: Flow, node: Node, given: Mapping[str, Type]) -> Iterable[Problem]:
+        """Find fields that do not come in."""
+        return unknown_fields(flow, ((f"fields.{at}", name) for at, name in enumerate(self.fields)), given)
 
     async def open(self, node: Node, outside: Outside) -> Writer:
         """Return a writer on the link to the gateway."""

@@ -1,10 +1,11 @@
-"""Live channels over plain WebSocket: `{"event", "data", "id"}` frames, resumed by `?after=<id>`."""
+"""Live channels over plain WebSocket: `{"event", "data", "id"}` frames, resumed by `?after=<id>`; their route."""
 
 import asyncio
 import re
 from collections.abc import Callable, Collection, Iterable
 
 import msgspec
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -13,6 +14,7 @@ from engine.refusal import Refusal
 from web.channel import Channel
 from web.channel_backlog import Backlog
 from web.channel_entry import Account, Doorkeeper, Guard, close_code, room_fits, same_origin
+from web.channel_events import EventSession, wants_events
 from web.channel_inlet import FrameFault, Inlet, Place
 from web.channel_message import TOO_SLOW, Message, Write, error_message, nothing
 from web.channel_room import websocket_frame
@@ -73,7 +75,10 @@ class SocketClient:
 
 
 class ChannelRoute(BaseRoute):
-    """Serve the WebSockets of all channels that the hubs have at the moment; put it into the application's routes."""
+    """Serve all channels that the hubs have at the moment, to WebSockets and as server-sent events on the same path.
+
+    Put it into the application's routes.
+    """
 
     def __init__(self, hubs: Hubs, guard: Guard, origins: Collection[str] = ()) -> None:
         self._hubs, self._door, self._origins = hubs, Doorkeeper(guard), origins
@@ -89,23 +94,30 @@ class ChannelRoute(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Tell the router whether the path is a channel's."""
-        place = self.find(scope["path"]) if scope["type"] == "websocket" else None
+        asked = scope["type"] == "websocket" or (scope["type"] == "http" and wants_events(scope))
+        place = self.find(scope["path"]) if asked else None
         return (Match.FULL, {"millstream.place": place}) if place else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the client in, or say why not."""
-        websocket, place = WebSocket(scope, receive, send), scope["millstream.place"]
+        place = scope["millstream.place"]
+        if scope["type"] == "http":
+            request = Request(scope, receive)
+            account = await self._admit(request, place)
+            await EventSession(request, place, account, self._door).run(receive, send, RECHECK)
+            return
+        websocket = WebSocket(scope, receive, send)
         try:
             account = await self._admit(websocket, place)
         except Refusal as reason:
-            await _refuse(websocket, reason)
+            await refuse(websocket, reason)
         else:
             await _Session(websocket, place, account, self._door).run()
 
-    async def _admit(self, websocket: WebSocket, place: Place) -> Account | None:
-        if not same_origin(websocket.headers.get("origin"), websocket.headers.get("host"), self._origins):
+    async def _admit(self, asking: HTTPConnection, place: Place) -> Account | None:
+        if not same_origin(asking.headers.get("origin"), asking.headers.get("host"), self._origins):
             raise Refusal(403, CROSS_SITE, "pages of this origin may not connect")
-        account = await self._door.admit(websocket, place.channel.spec.listens)
+        account = await self._door.admit(asking, place.channel.spec.listens)
         if place.channel.spec.parameter and not room_fits(place.room):
             raise Refusal(404, "room", "a room has 1 to 64 printable characters")
         return account
@@ -118,7 +130,7 @@ def room_in(template: str, path: str) -> str | None:
     return None if found is None else found[1] if found.groups() else ""
 
 
-async def _refuse(websocket: WebSocket, reason: Refusal) -> None:
+async def refuse(websocket: WebSocket, reason: Refusal) -> None:
     """Refuse by HTTP where the client can see the status; the script of a page sees close codes only."""
     if websocket.headers.get("origin") is None or reason.code == CROSS_SITE:
         await websocket.send_denial_response(error_answer(reason))

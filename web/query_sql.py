@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, Boolean, Date, Double, MetaData, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, Boolean, CursorResult, Date, Double, MetaData, String, TextClause, bindparam, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeEngine
 
 from engine.parameters import ScalarType
@@ -109,9 +109,16 @@ class SqlAnswer:
                 raise self._missing()
             if self._returns is None:
                 return Answer(to_json({"changed": max(result.rowcount, 0)}), self._query.status)
-            inserted = {name: result.lastrowid if name == INSERTED else values[name] for name in self._returns[1]}
+            number = await self._inserted(connection, result) if INSERTED in self._returns[1] else None
+            inserted = {name: number if name == INSERTED else values[name] for name in self._returns[1]}
             after = await connection.execute(self._returns[0], inserted)
             return self._shown(list(after.keys()), after.fetchmany(self._query.most + 1))
+
+    async def _inserted(self, connection: AsyncConnection, result: CursorResult[Any]) -> Any:
+        """Return the serial of the row that was inserted."""
+        if self._engine.dialect.name == "postgresql":
+            return (await connection.execute(text("SELECT lastval()"))).scalar()
+        return result.lastrowid
 
     def _used(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: values[name] for name in self._names}

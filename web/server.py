@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from engine.errors import EnvironmentFault
+from web.channel_events import HttpWire
 from web.channel_wire import Wire
 
 END_TIME = 5.0
@@ -39,7 +40,7 @@ def web_server(app: ASGIApp) -> WebServer:
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=HttpWire,
         ws=Wire,
         log_config=None,
         access_log=False,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.database import database_url, open_database, transaction, writing_engine
 from engine.errors import EnvironmentFault, EventFault, Unavailable
-from tests.services import MariaDB, free_port, wait_until
+from tests.services import MariaDB, PostgreSQL, free_port, wait_until
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from tests.services import MariaDB, free_port, wait_until
         ("sqlite:///data/x.db", "sqlite+aiosqlite:///data/x.db"),
         ("mysql://u:p@host/name", "mysql+aiomysql://u:***@host/name"),
         ("mariadb+pymysql://host:3307/name", "mysql+aiomysql://host:3307/name"),
+        ("postgres://u:p@host/name", "postgresql+asyncpg://u:***@host/name"),
+        ("postgresql+psycopg://host/name", "postgresql+asyncpg://host/name"),
     ],
 )
 def test_an_address_gets_the_driver_that_we_speak_it_by(text: str, url: str) -> None:
@@ -30,9 +32,9 @@ def test_an_address_gets_the_driver_that_we_speak_it_by(text: str, url: str) -> 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("nonsense", "database: an address like sqlite:///data/millstream.db or mysql://user:password@host/name"),
+        ("nonsense", "database: an address like sqlite:///data/millstream.db, mysql://user:password@host/name or"),
         ("mysql://u:secret@host:port/x", "database: an address like sqlite:///data/millstream.db"),
-        ("oracle://u:secret@host/x", "database: one of sqlite, mysql, mariadb; got 'oracle'"),
+        ("oracle://u:secret@host/x", "database: one of sqlite, mysql, mariadb, postgresql, postgres; got 'oracle'"),
         ("mysq://u:secret@host/x", "got 'mysq' (did you mean 'mysql'?)"),
     ],
 )
@@ -78,6 +80,52 @@ async def test_mysql_sessions_are_settled(mysql: AsyncEngine) -> None:
     own = writing_engine(mysql)
     assert await ask(own, f"SELECT {settings}") == ("+00:00", "READ-COMMITTED", "utf8mb4", 0)
     await own.dispose()
+
+
+@pytest.fixture
+async def postgres(postgresql: PostgreSQL) -> AsyncIterator[AsyncEngine]:
+    engine = open_database(postgresql.database("database_test") + "?ssl=disable")
+    yield engine
+    await engine.dispose()
+
+
+async def test_postgresql_sessions_are_settled(postgres: AsyncEngine) -> None:
+    found = [await ask(postgres, f"SHOW {name}") for name in ("timezone", "lock_timeout", "transaction_isolation")]
+    assert found == ["UTC", "10s", "read committed"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ("(1, 'a'), (1, 'b')", "error 23505: duplicate key value violates unique constraint"),
+        ("(99999999999, 'a')", "error 22003: integer out of range"),
+        ("(1, '123456')", "error 22001: value too long"),
+        ("(-5, 'a')", "error 23514: .* violates check constraint"),
+        ("(NULL, convert_from('\\x00', 'UTF8'))", "PostgreSQL holds no NUL in a text"),
+    ],
+)
+async def test_what_the_data_is_to_blame_for_in_postgresql(postgres: AsyncEngine, values: str, reason: str) -> None:
+    await ask(postgres, "CREATE TABLE t (a INT UNIQUE CHECK (a > 0), b VARCHAR(5))")
+    with pytest.raises(EventFault, match=reason) as fault:
+        await ask(postgres, f"INSERT INTO t VALUES {values}")  # noqa: S608
+    assert "DETAIL" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("SELECT * FROM nowhere", "error 42P01"),
+        ("SELEC 1", "error 42601"),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", "error 57P01|connection"),
+        ("DO $$ BEGIN RAISE deadlock_detected; END $$", "error 40P01"),
+        ("DO $$ BEGIN RAISE disk_full; END $$", "error 53100"),
+    ],
+)
+async def test_what_may_be_better_later_in_postgresql(postgres: AsyncEngine, statement: str, reason: str) -> None:
+    with pytest.raises(Unavailable, match=reason) as fault:
+        await ask(postgres, statement)
+    assert "secret" not in str(fault.value)
+    assert await ask(postgres, "SELECT 1") == 1
 
 
 async def test_a_failed_transaction_leaves_nothing(sqlite: AsyncEngine) -> None:

@@ -165,12 +165,12 @@ def test_a_reference_gets_the_type_of_its_target() -> None:
     assert columns == {"text(20)", "int"}
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'test.db'}"
     else:
-        url = request.getfixturevalue("mariadb").database(f"tables_{uuid4().hex[:12]}")
+        url = request.getfixturevalue(request.param).database(f"tables_{uuid4().hex[:12]}")
     engine = open_database(url)
     yield engine
     await engine.dispose()
@@ -225,7 +225,7 @@ async def test_what_differs_is_refused_and_left_alone(database: AsyncEngine) -> 
     await create(database, to_sqlalchemy(parsed(**PACK), set()))
     for column, kind, expected, found in [
         ("device", "text(60)", r"VARCHAR\(60\)", r"VARCHAR\(50\)"),
-        ("created_at", "text", "TEXT", r"DATETIME(\(6\))?"),
+        ("created_at", "text", "TEXT", r"(DATETIME(\(6\))?|TIMESTAMP WITHOUT TIME ZONE)"),
         ("result", "bool", r"TINYINT\(1\)", r"VARCHAR\(10\)"),
     ]:
         changed = PACK | {"sensor_result": PACK["sensor_result"] | {column: kind, "more": "int"}}
@@ -238,7 +238,7 @@ async def test_what_differs_is_refused_and_left_alone(database: AsyncEngine) -> 
 async def test_a_uniqueness_that_the_rows_do_not_have_is_refused(database: AsyncEngine) -> None:
     await create(database, to_sqlalchemy(parsed(t={"a": "int"}), set()))
     await run(database, "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1)")
-    with pytest.raises(EnvironmentFault, match=r"tables cannot be made: .*(UNIQUE|Duplicate)"):
+    with pytest.raises(EnvironmentFault, match=r"tables cannot be made: .*(UNIQUE|Duplicate|unique index)"):
         await create(database, to_sqlalchemy(parsed(t={"a": "int", "unique": [["a"]]}), set()))
     with pytest.raises(EnvironmentFault, match="table t, column id: expected a serial; found none"):
         await create(database, to_sqlalchemy(parsed(t={"a": "int", "id": "serial"}), set()))
@@ -266,7 +266,7 @@ async def test_a_view_shows_the_accounts(database: AsyncEngine) -> None:
     metadata = to_sqlalchemy(parsed(employees={"view": "accounts"}), set())
     with pytest.raises(EnvironmentFault, match="view employees: expected table accounts; found none"):
         await create(database, metadata)
-    fields = "id INT, username VARCHAR(150), password_hash VARCHAR(255), role VARCHAR(20), created_at DATETIME"
+    fields = "id INT, username VARCHAR(150), password_hash VARCHAR(255), role VARCHAR(20), created_at TIMESTAMP"
     await run(database, f"CREATE TABLE accounts ({fields}, failed INT)")
     await run(database, "INSERT INTO accounts VALUES (1, 'anna', 'x', 'admin', '2026-01-31 12:00:00', 0)")
     assert await create(database, metadata, {"staff": "accounts"}) == ["view employees", "view staff"]

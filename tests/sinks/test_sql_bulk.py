@@ -52,13 +52,13 @@ def attended() -> list[Event]:
     return [*events, events[2], event(50, {"employee": "dee", "id": 3}), event(51, {"employee": "eva", "id": 3})]
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 async def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[World]]:
     """Two databases of a kind."""
     if request.param == "sqlite":
         urls = [f"sqlite:///{tmp_path / name}" for name in ("quick.db", "careful.db")]
     else:
-        server = request.getfixturevalue("mariadb")
+        server = request.getfixturevalue(request.param)
         urls = [server.database(f"bulk_{uuid4().hex[:12]}") for _ in range(2)]
     found = [World(open_database(url)) for url in urls]
     for world in found:
@@ -105,20 +105,21 @@ async def test_repeats_and_taken_keys(worlds: list[World], batch: int) -> None:
     quick, careful = worlds
     found = await written(quick, attended(), 2, quick=True, table="attendance", batch=batch)
     assert found == await written(careful, attended(), 2, quick=False, table="attendance", batch=batch)
-    assert [row[0] for row in found[0]] == ["anna", "Anna", "bo", "cy", None, None]
+    free = batch == 1000 and quick.database.dialect.name == "postgresql"  # it counts on from the 3 that is given
+    assert [row[0] for row in found[0]] == ["anna", "Anna", "bo", "cy", None, None] + ["dee"] * free
     reasons = [
         "duplicate employee, day (anna, 2026-01-31)",
         "duplicate employee, day (bo, 2026-01-31)",
         "duplicate id 3",
     ]
     assert {one: sum(one in reason for _, reason, _ in found[1]) for one in reasons} == dict.fromkeys(reasons, 2) | {
-        "duplicate id 3": 4
+        "duplicate id 3": 2 if free else 4
     }
 
 
 async def test_what_only_the_database_refuses(worlds: list[World]) -> None:
     for world in worlds:
-        if world.database.dialect.name == "mysql":
+        if world.database.dialect.name != "sqlite":
             await world.run("ALTER TABLE sensor_result ADD CONSTRAINT known CHECK (result <> 'TIMEOUT')")
         else:
             await world.run(

@@ -17,11 +17,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from engine.channels import ChannelSpec
+from engine.refusal import Refusal
 from web.accounts import add_account, create_tables
+from web.channel_events import HttpWire
 from web.channel_socketio import SocketIo
 from web.channel_websocket import ChannelRoute
 from web.channel_wire import Wire
 from web.channels import ChannelHub
+from web.errors import answer_error
 from web.guard import Guard
 
 STATIC = Path(__file__).parent.parent.parent / "web" / "static"
@@ -90,9 +93,12 @@ async def serve(folder: Path, channels: dict[str, Any], **hub_options: Any) -> A
     hub = ChannelHub("line", {name: ChannelSpec.parse(name, spec) for name, spec in channels.items()}, **hub_options)
     sio = SocketIo(lambda: [hub], guard, ["http://dashboards.example"])
     channels_route = ChannelRoute(lambda: [hub], guard, ["http://dashboards.example"])
-    app = Starlette(routes=[channels_route, sio.route(), Mount("/static", StaticFiles(directory=STATIC))])
+    app = Starlette(
+        exception_handlers={Refusal: answer_error},
+        routes=[channels_route, sio.route(), Mount("/static", StaticFiles(directory=STATIC))],
+    )
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, ws=Wire, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, http=HttpWire, ws=Wire, log_level="error", lifespan="off"))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             yield Site(hub, guard, server, listening.getsockname()[1], sio)
