@@ -186,7 +186,7 @@ class MqttSession:
         raise AssertionError("there is always a version to try")
 
     async def _open(self, codec: Codec) -> Link:
-        context = ssl.create_default_context() if self.address.tls else None
+        context = self.address.context()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):

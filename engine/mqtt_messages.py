@@ -1,7 +1,7 @@
 """The PUBLISHes of one read, column by column: at some ten thousand a second an object for each would cost most."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 from engine.mqtt_codec import Message, frame
 
@@ -72,6 +72,25 @@ class Messages(Sequence[Message]):
             if chosen := getattr(self, name):
                 setattr(found, name, {new for new, at in enumerate(places) if at in chosen})
         return found
+
+    def fresh(self) -> list[int]:
+        """Return the positions of those that the broker had not kept."""
+        return [at for at in range(len(self)) if at not in self.retained]
+
+
+class MqttBatch:
+    """Messages of one read, its parts with the index of the source of each, and how many are not committed yet."""
+
+    def __init__(self, number: int, messages: Messages, parts: Sequence[tuple[int, Messages]]) -> None:
+        self.number, self.messages, self.parts, self.open = number, messages, parts, len(parts)
+
+
+class MqttPart(NamedTuple):
+    """What of a batch goes to one source; parts are in the order in which the broker sent them."""
+
+    number: int
+    place: int
+    batch: MqttBatch
 
 
 def read_run(data: bytes, offset: int, run: Messages, *, properties: bool) -> int:

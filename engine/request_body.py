@@ -1,6 +1,8 @@
 """Read the body of a request within its bounds, and check that it is JSON before anything is done with it."""
 
+import asyncio
 import re
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from operator import itemgetter
 from typing import Any, Protocol
@@ -11,6 +13,9 @@ from engine.refusal import Refusal
 
 MAX_DEPTH = 64
 MOST_DRAINED = 64 << 20
+CODINGS = ("identity", "gzip", "x-gzip", "deflate")
+UNPACKED_HERE = 16 << 10
+"""Packed bytes below which a body is unpacked on the loop: a thread would cost more."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -33,13 +38,15 @@ class BodyRequest(Protocol):
 
 
 async def read_body(request: BodyRequest, most: int) -> bytes:
-    """Return the body; raises Refusal 413 where it is longer than `most` bytes, 415 where it is encoded.
+    """Return the body, unpacked where it came by gzip or deflate; raises Refusal 413 where it is longer than `most`.
 
-    What is too much is read and thrown away, up to MOST_DRAINED: a client that is still sending reads no answer.
+    Another content-encoding is a 415, one that is broken a 400. What is too much is read and thrown away, up to
+    MOST_DRAINED: a client that is still sending reads no answer.
     """
-    coding = request.headers.get("content-encoding", "identity")
-    if coding.strip().lower() != "identity":
-        raise Refusal(415, "unsupported_encoding", f"expected a body without content-encoding; got '{coding[:40]}'")
+    coding = request.headers.get("content-encoding")
+    if coding is not None and coding.strip().lower() not in CODINGS:
+        message = f"expected content-encoding gzip, deflate or none; got '{coding[:40]}'"
+        raise Refusal(415, "unsupported_encoding", message, headers={"Accept-Encoding": "gzip, deflate"})
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > most + MOST_DRAINED):
         raise too_large(most, close=True)
@@ -54,7 +61,42 @@ async def read_body(request: BodyRequest, most: int) -> bytes:
             parts.clear()
     if size > most:
         raise too_large(most)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    return body if coding is None else await _plain(body, coding, most)
+
+
+async def _plain(body: bytes, coding: str, most: int) -> bytes:
+    if coding.strip().lower() == "identity":
+        return body
+    return unpacked(body, most) if len(body) < UNPACKED_HERE else await asyncio.to_thread(unpacked, body, most)
+
+
+def unpacked(body: bytes, most: int) -> bytes:
+    """Return what gzip (RFC 1952, one member or more), zlib (RFC 1950) or deflate (RFC 1951) has packed.
+
+    Raises Refusal 413 before more than `most` bytes are made, 400 for what is neither, or not whole.
+    """
+    found: list[bytes] = []
+    left = most
+    while body or not found:
+        unpack = zlib.decompressobj(47 if _has_head(body) else -15)
+        try:
+            part = unpack.decompress(body, left + 1)
+        except zlib.error as fault:
+            raise Refusal(400, "invalid_encoding", f"expected what gzip or deflate has packed; {fault}") from None
+        left -= len(part)
+        if left < 0:
+            raise too_large(most)
+        if not unpack.eof:
+            raise Refusal(400, "invalid_encoding", "expected what gzip or deflate has packed; it ends too early")
+        found.append(part)
+        body = unpack.unused_data
+    return found[0] if len(found) == 1 else b"".join(found)
+
+
+def _has_head(body: bytes) -> bool:
+    """Tell whether this begins like gzip or zlib; what many clients call deflate has no head."""
+    return body[:2] == b"\x1f\x8b" or (len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0)
 
 
 def too_large(most: int, *, close: bool = False) -> Refusal:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from math import ceil
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.api import (
@@ -17,8 +19,11 @@ from engine.api import (
     KeyReused,
     Node,
     Problem,
+    Rate,
+    Reach,
     Refusal,
     RoutedSource,
+    Senders,
     Size,
     Unavailable,
     busy,
@@ -44,6 +49,9 @@ KEY = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 class Http(RoutedSource):
     """Take JSON objects by HTTP: one, an array of them, or lines (`application/x-ndjson`).
 
+    A body may be packed by gzip or deflate (`Content-Encoding`). Devices show an API key (`millstream accounts key add
+    NAME --role viewer`) in `Authorization: Bearer` or `X-API-Key`, people their token.
+
     Delivery: the events are in the durable inbox before the answer, so an answer of 2xx is a promise. A full inbox is a
     503 with Retry-After, and nothing of the request is kept. A request that is sent again under its `Idempotency-Key`
     (a header, per account and path, known for a day) is stored once and has the answer that it was given first; the key
@@ -64,10 +72,14 @@ class Http(RoutedSource):
     """The longest body."""
     array: bool | None = None
     """Whether many objects may come at once; default: where the reply is `accepted`."""
+    at_most: Rate | None = None
+    """The rate of requests of one sender, such as `100/s`: an account, a key, or else an address. What is beyond it is
+    a 429 with Retry-After, and nothing of it is kept; as many as in one second may come at once."""
     time: str | None = None
     """The field that carries the event's own time; default: the arrival counts."""
 
-    guarantee = "at least once into the inbox"
+    _senders: Senders = PrivateAttr(default_factory=lambda: Senders(monotonic))
+    guarantee = "at least once into the inbox, once with an Idempotency-Key"
     examples = (
         Example(
             about="A sensor result that a person enters; the stored row is the answer.",
@@ -77,7 +89,7 @@ class Http(RoutedSource):
         ),
         Example(
             about="Devices push many readings in one request.",
-            config="http: {post: /readings, allow: viewer, most: 4MiB}",
+            config="http: {post: /readings, allow: viewer, most: 4MiB, at_most: 20/s}",
             given=[{"sensor": "a", "value": 1}, {"sensor": "b", "value": 2}],
             expect=[{"sensor": "a", "value": 1}, {"sensor": "b", "value": 2}],
         ),
@@ -104,6 +116,10 @@ class Http(RoutedSource):
                 f"reply: accepted; one request has one answer, so reply: {self.reply} takes one object",
             )
 
+    async def probe(self, node: Node, reach: Reach) -> Iterable[Problem]:
+        """Try whether the gateway can listen."""
+        return await reach.web(self.route()[0].lower())
+
     def route(self) -> tuple[str, str, str | None]:
         """Return method, path and role."""
         method, path = ("POST", self.post) if self.post is not None else ("PUT", self.put or "")
@@ -111,6 +127,7 @@ class Http(RoutedSource):
 
     async def answer(self, request: "Request", intake: Intake) -> "Response":
         """Check the whole body, commit it, and answer."""
+        self._hold_to_rate(request)
         body = await read_body(request, self.most)
         objects = self._objects(body, request.headers.get("content-type", ""))
         if not objects:
@@ -129,6 +146,15 @@ class Http(RoutedSource):
             message = "expected a new Idempotency-Key, or the same body again: this key came with another one"
             raise Refusal(422, "idempotency_key_reused", message) from None
         return await self._flows_answer(ids[0], intake) if self.reply != "accepted" else _accepted(len(objects))
+
+    def _hold_to_rate(self, request: "Request") -> None:
+        if self.at_most is None:
+            return
+        account, client = request.scope.get("account"), request.client
+        sender = f"account {account.name}" if account else f"address {client.host if client else ''}"
+        if wait := self._senders.take(sender, self.at_most):
+            message = "expected fewer requests; Retry-After tells when the next one is taken"
+            raise Refusal(429, "too_many_requests", message, headers={"Retry-After": str(ceil(wait))})
 
     def _objects(self, body: bytes, kind: str) -> list[bytes]:
         many = self.array if self.array is not None else self.reply == "accepted"
@@ -161,8 +187,11 @@ class Http(RoutedSource):
             + [{"name": "Idempotency-Key", "in": "header", "schema": KEY}],
             "requestBody": {"required": True, "content": content},
             "responses": self._responses(),
-            "codes": [400, 413, 415, 422, *((504,) if self.reply != "accepted" else ())],
+            "codes": [400, 413, 415, 422, *self._more_codes()],
         }
+
+    def _more_codes(self) -> Iterable[int]:
+        return [code for code, may in ((429, self.at_most), (504, self.reply != "accepted")) if may]
 
     def _responses(self) -> dict[str, Any]:
         counted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}

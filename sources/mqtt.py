@@ -1,50 +1,74 @@
 """`mqtt`: messages of a broker."""
 
 import asyncio
-import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, Self
+from hashlib import blake2b
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from engine.api import (
     Arrivals,
     Example,
+    Filters,
     Flow,
     Intake,
+    MqttAddress,
+    MqttBatch,
+    MqttBroker,
     MqttMessages,
+    MqttPart,
+    MqttPlace,
     MqttSession,
     Node,
     Problem,
+    Reach,
     Size,
     Source,
+    Type,
     Unavailable,
+    check_pattern,
     component,
+    filter_of,
+    level_names,
+    subscriptions,
 )
 
 AGAIN = 0.5
 CACHED_TOPICS = 100_000
-_FILTER = re.compile(r"(?:[^#+/]*|\+)(?:/(?:[^#+/]*|\+))*(?:/#)?|#")
 
 
 @component("mqtt")
 class Mqtt(Source):
-    """Subscribe to topics of the broker that `MILLSTREAM_MQTT` names (the embedded one by default).
+    """Subscribe to topics of a broker: by default the one that `MILLSTREAM_MQTT` names, or else the embedded one.
 
-    All `mqtt` sources of a flow share one connection, so their messages keep the order in which the broker sends them.
-    Delivery: at QoS 1 every message is in the durable inbox before it is acknowledged; when the gateway is away the
-    broker keeps messages in a persistent session; what it sends again is recognised by its packet id. When the inbox
-    is full, acknowledgements stop, and the broker stops sending.
+    All `mqtt` sources of a flow with the same broker share one connection, so their messages keep the order in which
+    the broker sends them. MQTT 5 is spoken where the broker does, else 3.1.1. Of filters that overlap in one flow those
+    that another one covers are not subscribed to, as a broker may send a message for each.
+
+    Delivery: at QoS 1 and 2 every message is in the durable inbox before it is acknowledged; when the gateway is away
+    the broker keeps messages in a persistent session; what it sends again is recognised by its packet id. When the
+    inbox is full, acknowledgements stop, and the broker stops sending. At QoS 0 what comes while the gateway is away,
+    or what the broker drops, is lost.
     """
 
     topics: list[str] = Field(min_length=1)
-    """Topic filters; `+` stands for one level, `#` for the rest."""
+    """Topic filters; `+` stands for one level, `#` for the rest. A level in braces is `+` with a name: that of
+    `line/{line}/+/temperature` is in the field `line`, as text, in place of one that the payload has."""
     qos: Literal[0, 1, 2] = 1
     """The quality of service that is asked for."""
-    payload: Literal["json", "any"] = "json"
-    """`json`: a JSON object, all else goes to the dead letters; `any`: what is no object becomes `{"value": …}`."""
+    broker: MqttBroker | None = None
+    """Another broker: its address (`mqtts://…`), or `{url: …, ca: …, certificate: …, key: …}`."""
+    share: str | None = Field(None, min_length=1, max_length=100)
+    """A group of subscribers, such as several gateways: the broker gives each message to one of them. The embedded
+    broker knows no groups. Such a source has a connection of its own, and gets a part of the messages only."""
+    retained: Literal["take", "skip"] = "take"
+    """Whether what the broker had kept is taken (`meta.retain` is true then) when the source subscribes."""
+    payload: Literal["json", "any", "text", "bytes", "msgpack"] = "json"
+    """`json`: a JSON object, all else goes to the dead letters; `any`: what is no object becomes `{"value": …}`;
+    `text`: UTF-8 text as `value`; `bytes`: any bytes as `value`, in base64; `msgpack`: a MessagePack map."""
     largest: Size = 16 << 20
     """The greatest payload; of a greater one the dead letters get the beginning."""
     time: str | None = None
@@ -58,17 +82,58 @@ class Mqtt(Source):
             given=[{"device": "LED"}],
             expect=[{"device": "LED"}],
         ),
+        Example(
+            about="Every line's temperatures at a plant's own broker, shared by two gateways.",
+            config='mqtt: {topics: ["line/{line}/+/temperature"], share: gateways, retained: skip, '
+            "broker: {url: 'mqtts://plant.example', ca: plant-ca.pem}}",
+            given=[{"celsius": 21.5}],
+            expect=[{"celsius": 21.5}],
+        ),
     )
 
+    @field_validator("broker", mode="before")
+    @classmethod
+    def _broker(cls, value: Any) -> Any:
+        return MqttBroker.options(value)
+
+    def gives(self) -> dict[str, Type] | None:
+        """Return the fields of a payload that is not read further, with those of the topics."""
+        if self.payload not in ("text", "bytes"):
+            return None
+        every = [set(level_names(topic)) for topic in self.topics]
+        named = {name: Type("text", null=any(name not in names for names in every)) for name in set().union(*every)}
+        return {"value": Type("text"), **named}
+
     def check(self, flow: Flow, node: Node) -> Iterable[Problem]:
-        """Find filters that no broker takes."""
+        """Find filters that no broker takes, and an address that cannot be read."""
         for index, topic in enumerate(self.topics):
-            if not topic or not _FILTER.fullmatch(topic):
-                yield Problem(
-                    "topic",
-                    f"topics.{index}",
-                    f"a topic filter (+ and # stand alone between slashes, # last); got '{topic}'",
-                )
+            for message in check_pattern(topic):
+                yield Problem("topic", f"topics.{index}", message)
+            if self.share and topic.startswith("$share/"):
+                yield Problem("topic", f"topics.{index}", f"a filter without a group beside `share`; got '{topic}'")
+        if self.share and not set("+#/\0").isdisjoint(self.share):
+            yield Problem("topic", "share", f"a group's name without + # and /; got '{self.share}'")
+        if self.broker:
+            try:
+                self.broker.address()
+            except ValueError as fault:
+                yield Problem("broker", "broker", str(fault).removeprefix("MQTT address: expected "))
+
+    def filters(self) -> list[str]:
+        """Return what is subscribed to."""
+        group = f"$share/{self.share}/" if self.share else ""
+        return [group + filter_of(topic) for topic in self.topics]
+
+    def place(self, default: MqttPlace) -> MqttPlace:
+        """Return the broker."""
+        return self.broker.place(default) if self.broker else default
+
+    async def probe(self, node: Node, reach: Reach) -> Iterable[Problem]:
+        """Try to log in at the broker and to subscribe."""
+        wanted = dict.fromkeys(map(filter_of, self.topics), self.qos)
+        if self.broker:
+            return await reach.broker_at(self.broker.address(), wanted, "broker")
+        return await reach.broker(wanted, "topics")
 
     def arrivals(self, messages: MqttMessages) -> Arrivals:
         """Return messages as the inbox takes them; what is too large is cut, and says so."""
@@ -86,8 +151,15 @@ class Mqtt(Source):
 
     @classmethod
     async def run_all(cls, members: Sequence[tuple[Self, Intake]]) -> None:
-        """Receive for all these sources on one connection until cancelled."""
-        await Receiver(members).run()
+        """Receive for all these sources until cancelled, on one connection for each broker and each group there."""
+        lines: dict[tuple[MqttAddress, str], list[tuple[Self, Intake]]] = {}
+        for source, intake in members:
+            lines.setdefault((source.place(intake.mqtt).address, source.share or ""), []).append((source, intake))
+        if len(lines) == 1:
+            return await Receiver(members).run()
+        async with asyncio.TaskGroup() as group:
+            for together in lines.values():
+                group.create_task(Receiver(together).run())
 
 
 class Receiver:
@@ -95,17 +167,22 @@ class Receiver:
 
     def __init__(self, members: Sequence[tuple[Mqtt, Intake]]) -> None:
         self._members = members
-        self._filters = [Filters(source.topics) for source, _ in members]
+        self._filters = [Filters(source.filters()) for source, _ in members]
+        self._skipping = {at for at, (source, _) in enumerate(members) if source.retained == "skip"}
         self._takers: dict[str, tuple[int, ...]] = {}
         self._batches, self._batch_of = 0, dict[int, int]()
-        self._held: list[Part] = []
-        intake = members[0][1]
+        self._held: list[MqttPart] = []
+        source, intake = members[0]
+        place = source.place(intake.mqtt)
+        line = "\0".join([str(place.address), source.share or ""]).encode()
+        other = place is not intake.mqtt or source.share
+        suffix = f"-{blake2b(line, digest_size=4).hexdigest()}" if other else ""
         self._session = MqttSession(
-            intake.mqtt.address,
-            f"{intake.mqtt.client_id}-{intake.flow}",
+            place.address,
+            f"{place.client_id}-{intake.flow}{suffix}",
             on_messages=self._receive,
-            topics=list(_topics(members).items()),
-            version=intake.mqtt.version,
+            topics=list(subscriptions((topic, source.qos) for source, _ in members for topic in source.filters())),
+            version=place.version,
             on_state=self._state,
         )
 
@@ -133,11 +210,11 @@ class Receiver:
         runs = self._runs(messages)
         self._batches += 1
         self._batch_of.update(dict.fromkeys(messages.packets, self._batches))
-        batch = Batch(self._batches, messages, runs)
+        batch = MqttBatch(self._batches, messages, runs)
         if not runs:
             self._session.acknowledge(messages)
         for place in range(len(runs)):
-            part = Part(batch.number, place, batch)
+            part = MqttPart(batch.number, place, batch)
             if self._held:
                 insort(self._held, part)
             else:
@@ -145,6 +222,13 @@ class Receiver:
 
     def _runs(self, messages: MqttMessages) -> list[tuple[int, MqttMessages]]:
         """Return the runs of messages that go to one source; most often a batch is one."""
+        runs = self._taken(messages)
+        if not (messages.retained and self._skipping):
+            return runs
+        kept = [(at, run.only(run.fresh()) if at in self._skipping else run) for at, run in runs]
+        return [(at, run) for at, run in kept if len(run)]
+
+    def _taken(self, messages: MqttMessages) -> list[tuple[int, MqttMessages]]:
         takers = {topic: self._taking(topic) for topic in set(messages.topics)}
         if len(kinds := set(takers.values())) == 1 and len(only := kinds.pop()) <= 1:
             return [(index, messages) for index in only]
@@ -156,7 +240,7 @@ class Receiver:
                 runs[-1][1].append(at)
         return [(index, messages.only(places)) for index, places in runs]
 
-    def _store(self, part: "Part", done: Callable[["Part", BaseException | None], None]) -> None:
+    def _store(self, part: MqttPart, done: Callable[[MqttPart, BaseException | None], None]) -> None:
         index, messages = part.batch.parts[part.place]
         source, intake = self._members[index]
         try:
@@ -164,7 +248,7 @@ class Receiver:
         except Unavailable as fault:
             done(part, fault)
 
-    def _done(self, part: "Part", fault: BaseException | None) -> None:
+    def _done(self, part: MqttPart, fault: BaseException | None) -> None:
         """Acknowledge a batch with its last part; what could not be committed is held, and what comes after it."""
         if fault is None:
             self._stored(part.batch)
@@ -174,12 +258,12 @@ class Receiver:
             self._wait(part, fault)
         insort(self._held, part)
 
-    def _stored(self, batch: "Batch") -> None:
+    def _stored(self, batch: MqttBatch) -> None:
         batch.open -= 1
         if batch.open == 0:
             self._session.acknowledge(batch.messages, partial(self._confirmed, batch))
 
-    def _wait(self, part: "Part", fault: BaseException) -> None:
+    def _wait(self, part: MqttPart, fault: BaseException) -> None:
         self._members[part.batch.parts[part.place][0]][1].state("waiting", str(fault))
         asyncio.get_running_loop().call_later(AGAIN, self._again)
 
@@ -187,7 +271,7 @@ class Receiver:
         """Try the first of what is held: one after the other, so that the order stays."""
         self._store(self._held[0], self._tried)
 
-    def _tried(self, part: "Part", fault: BaseException | None) -> None:
+    def _tried(self, part: MqttPart, fault: BaseException | None) -> None:
         if fault is not None:
             self._wait(part, fault)
             return
@@ -198,7 +282,7 @@ class Receiver:
         else:
             self._session.resume()
 
-    def _confirmed(self, batch: "Batch") -> None:
+    def _confirmed(self, batch: MqttBatch) -> None:
         """Let the inboxes forget the packets of a batch, but for the ids that the broker has used again since."""
         of, number = self._batch_of, batch.number
         over = [packet for packet in batch.messages.packets if of.get(packet) == number]
@@ -211,54 +295,3 @@ class Receiver:
         known = set(over)
         for index, part in batch.parts:
             self._members[index][1].acknowledged(known.intersection(part.packets))
-
-
-class Batch:
-    """Messages of one read, its parts with the index of the source of each, and how many are not committed yet."""
-
-    def __init__(self, number: int, messages: MqttMessages, parts: Sequence[tuple[int, MqttMessages]]) -> None:
-        self.number, self.messages, self.parts, self.open = number, messages, parts, len(parts)
-
-
-class Part(NamedTuple):
-    """What of a batch goes to one source; parts are in the order in which the broker sent them."""
-
-    number: int
-    place: int
-    batch: Batch
-
-
-def _topics(members: Sequence[tuple[Mqtt, Intake]]) -> dict[str, int]:
-    """Return each filter with the highest quality of service that a source asks for it."""
-    topics: dict[str, int] = {}
-    for source, _ in members:
-        for topic in source.topics:
-            topics[topic] = max(source.qos, topics.get(topic, 0))
-    return topics
-
-
-class Filters:
-    """The topic filters of a source: one without wildcards is looked up, so that ten thousand of them cost no more."""
-
-    def __init__(self, filters: Iterable[str]) -> None:
-        self._wild = [f for f in filters if "+" in f or "#" in f or f.startswith("$share/")]
-        self._exact = frozenset(filters) - frozenset(self._wild)
-
-    def take(self, topic: str) -> bool:
-        """Tell whether a topic falls under one of them."""
-        return topic in self._exact or any(matches(f, topic) for f in self._wild)
-
-
-def matches(topic_filter: str, topic: str) -> bool:
-    """Tell whether a topic falls under a filter (MQTT 5, 4.7): `$` topics not under a wildcard at the first level."""
-    wanted, levels = topic_filter.split("/"), topic.split("/")
-    if wanted[0] == "$share":
-        wanted = wanted[2:]
-    if topic.startswith("$") and wanted[0] in ("#", "+"):
-        return False
-    for index, level in enumerate(wanted):
-        if level == "#":
-            return True
-        if index >= len(levels) or level not in ("+", levels[index]):
-            return False
-    return len(wanted) == len(levels)

@@ -166,15 +166,23 @@ class Script:
         return start + round_ * self.options.length() + self.offsets[step]
 
     def read(self, position: Any, now: int, limit: int) -> Pull:
-        """Return what is due."""
+        """Return what is due, up to a message that does not happen: each has a number, which no other one gets."""
         start, number = position or (now, 0)
+        skipped = 0
         if not self.options.catch_up and self.last is None:
-            number = max(number, self._skipped(start, now))
-        arrivals = list(self._arrivals(start, number, now, limit))
-        number = arrivals[-1][0] + 1 if arrivals else number
+            skipped = max(0, self._skipped(start, now) - number)
+        number += skipped
+        found: list[tuple[int, Arrival]] = []
+        for at, arrival in self._arrivals(start, number, now, limit):
+            if arrival is not None:
+                found.append((at, arrival))
+            elif found:
+                break
+            else:
+                skipped += 1
+            number += 1
         done = self.last is not None and number >= self.last
-        found = [(self.due(start, n), a) for n, a in arrivals if a is not None]
-        return Pull(found, [start, number], None if done else self.due(start, number), done)
+        return Pull(found, [start, number], None if done else self.due(start, number), done, skipped)
 
     def _skipped(self, start: int, now: int) -> int:
         """Return the first message of the last ten seconds: what was due before is not made up for."""
@@ -188,7 +196,7 @@ class Script:
         for n in range(number, number + limit):
             if self.due(start, n) > now or (self.last is not None and n >= self.last):
                 return
-            yield n, self.options.message(n)
+            yield self.due(start, n), self.options.message(n)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -12,7 +12,8 @@ from engine.errors import Unavailable
 from engine.inbox import InboxWriter
 from engine.intake import FlowIntake, ReplyDesk
 from engine.settings import MqttPlace
-from sources.mqtt import Filters, Mqtt, matches
+from engine.topic_filters import Filters, matches
+from sources.mqtt import Mqtt
 from tests.engine.inbox_case import stored, writing
 from tests.engine.mqtt_peer import BOUND, Peer, scripted
 
