@@ -1,7 +1,7 @@
 """Run a plan without Bytewax, on a virtual clock: what flow tests, examples and property tests use."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,9 +13,12 @@ from engine.decode import received
 from engine.event import Event, stream_prefix
 from engine.flow import Flow, Input, Node
 from engine.gap import Gap
+from engine.given import Answers, GivenAnswer
 from engine.keyed import SHARDS, Shard
 from engine.ledger import AT, Book, Ledger, ledger_of
+from engine.ordered import Ordered
 from engine.outputs import COUNTS, DEAD
+from engine.outstanding import Outstanding
 from engine.plan import Plan, Run
 
 TAP = "tap "
@@ -32,26 +35,40 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Harness:
-    """One run of a flow. `out` holds the events that reached each sink or tap, `dead` the dead letters, in order."""
+    """One run of a flow. `out` holds the events that reached each sink or tap, `dead` the dead letters, in order.
 
-    def __init__(self, flow: Flow, stream: str = "test", taps: Iterable[str] = ()) -> None:
+    `counted` is how often what was counted (engine/ledger_accounts.py has the names). `answers` are those to the nodes
+    that ask somebody outside, by node; nobody else answers.
+    """
+
+    def __init__(
+        self, flow: Flow, stream: str = "test", taps: Iterable[str] = (),
+        answers: Mapping[str, Sequence[GivenAnswer]] | None = None,
+    ) -> None:  # fmt: skip
         flow = tapped(flow, taps)
+        self._answers = Answers(answers)
         self.plan = Plan(flow)
+        self.live = flow.live
+        self.live.clear()
         self.prefix = stream_prefix(stream)
         self.out: dict[str, list[Event]] = defaultdict(list)
         self.dead: list[DeadLetter] = []
+        self.counted: Counter[str] = Counter()
         self.head = 0
         self.gaps: list[Gap] = []
         self._book = Book(flow)
         self._start({})
 
     def _start(self, snapshots: dict[tuple[str, str], bytes]) -> None:
-        self.run = Run(self.plan)
+        self.run = Run(self.plan, Outstanding(self._answers.asker))
         self.run.clock.learn(self.gaps)
-        self.shards: dict[str, dict[str, Shard]] = {}
+        self.shards: dict[str, dict[str, Shard | Ordered]] = {}
         for keyed in self.plan.keyed:
             name = keyed.node.name
             self.shards[name] = {s: self.run.shard(keyed, s, snapshots.get((name, s))) for s in SHARDS}
+        for name in self.plan.asking:
+            self.run.outstanding.tell(name)
+        self.fetch()
 
     def send(self, messages: list[Sent]) -> None:
         """Let messages arrive together, as one commit of the inbox."""
@@ -67,6 +84,17 @@ class Harness:
         self.head = blocks[-1].last
         counts = (COUNTS, [(AT, (blocks[0].first - 1, self.head)), *received(blocks)])
         self._route(self.plan.run_sources([*self.plan.records(blocks, self.prefix), counts]))
+        if self.plan.ordered:
+            self.mark(blocks[-1].time)
+
+    def put(self, at: int, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Let rows of a live table change at a time: the columns that are named; 0: they have been so all the time."""
+        for row in rows:
+            self.live.put(at, table, row)
+
+    def remove(self, at: int, table: str, keys: Iterable[Any]) -> None:
+        """Let rows of a live table go at a time."""
+        self.live.learn(at, {table: dict.fromkeys(keys)})
 
     def tick(self, now: int) -> None:
         """Let time pass where nothing arrives; nothing is told where nothing waits for it, as in the feed."""
@@ -79,12 +107,21 @@ class Harness:
         """Tell every node that all which arrived up to `now` has been sent."""
         self._route(list(self.plan.marks(self.plan.source, now)))
 
+    def fetch(self) -> None:
+        """Let what waits outside go on as far as answers have come, as the feed does."""
+        for ready in self.run.outstanding.ready():
+            self._route(self.run.time_or_answers(ready))
+
     def ledger(self) -> Ledger:
         """Return what became of all that was read."""
         sinks = self.plan.flow.section("sinks")
         return ledger_of(
             self._book.cut({node.name: len(self.out[node.name.removeprefix(TAP)]) for node in sinks}), self.head
         )
+
+    def unanswered(self) -> dict[str, int]:
+        """Return how often each node asked for an answer that was not given."""
+        return self._answers.missed()
 
     def restart(self) -> None:
         """Stop with a snapshot and start from it."""
@@ -111,7 +148,9 @@ class Harness:
         for keyed in self.plan.keyed:
             name = keyed.node.name
             given = [
-                found for shard, item in waiting.pop(name, []) for found in self.shards[name][shard].on_batch([item])
+                (shard, found)
+                for shard, item in waiting.pop(name, [])
+                for found in self.shards[name][shard].on_batch([item])
             ]
             self._deliver(self.run.after(keyed, given), waiting)
 
@@ -122,6 +161,8 @@ class Harness:
                 self._book.dead(item)
             elif port == COUNTS:
                 self._book.count(item)
+                for name, number in item:
+                    self.counted[name] += number if name != AT else 0
             elif shard:
                 waiting[port].append((shard, item))
             else:

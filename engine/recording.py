@@ -13,6 +13,7 @@ from engine.event import moment
 from engine.flow import Flow
 from engine.flow_tests import FlowTest
 from engine.harness import Sent
+from engine.live_table import TABLES
 from engine.quantities import duration_text
 from engine.retry import RETRY
 from engine.testing import actual, played, run_test
@@ -54,17 +55,25 @@ def recorded(flow: Flow, blocks: Iterable[Block]) -> Recorded:
     if len(messages) > MOST:
         raise UsageFault(f"--record: at most {MOST} events; got {len(messages)}: take a shorter --since or a --count")
     first = messages[0].at
-    sends = [f"      - {_dumped(_send(message, first))}" for message in messages]
+    sends = [f"      - {dumped(_send(message, first))}" for message in messages]
     start = moment(first).isoformat().replace("+00:00", "Z")
     name = f"recorded {start[:19]}Z, {len(messages)} events"
-    head = ["tests:", f"  - name: {_dumped(name)}", f"    start: {_dumped(start)}", "    send:", *sends]
+    head = ["tests:", f"  - name: {dumped(name)}", f"    start: {dumped(start)}", "    send:", *sends]
     harness = played(flow, _read("\n".join(head)))
+    if missed := harness.unanswered():
+        return Recorded("\n".join(head) + "\n", len(messages), [*notes, _unanswered(missed)])
     names = [*(node.name for node in flow.section("sinks")), "deadletters"]
-    text = "\n".join([*head, "    expect:", *_expected({name: actual(harness, name) for name in names})]) + "\n"
+    lines = expected_lines({name: actual(harness, name) for name in names}, "      ")
+    text = "\n".join([*head, "    expect:", *lines]) + "\n"
     differences = list(run_test(flow, _read(text)))
     if differences:
         raise UsageFault(f"--record: a flow that gives the same each time; it differs: {'; '.join(differences[:3])}")
     return Recorded(text, len(messages), notes)
+
+
+def _unanswered(missed: dict[str, int]) -> str:
+    asked = ", ".join(f"'{node}' ({count})" for node, count in missed.items())
+    return f"answers from outside are not recorded: write `answers:` for {asked}, then `millstream test --record` does"
 
 
 def _messages(block: Block) -> Iterator[Sent]:
@@ -75,6 +84,9 @@ def _messages(block: Block) -> Iterator[Sent]:
 
 def _texts(messages: list[Sent], notes: list[str]) -> list[Sent]:
     """Return the messages that can be written down, and note how many cannot."""
+    messages, changes = [m for m in messages if m.source != TABLES], [m for m in messages if m.source == TABLES]
+    if changes:
+        notes.append(f"{len(changes)} changes of live tables left out: give their rows as `tables:` of the test")
     arrived = [message for message in messages if message.source != RETRY]
     if len(arrived) < len(messages):
         notes.append(f"{len(messages) - len(arrived)} retried dead letters left out: a test sends to sources only")
@@ -103,7 +115,7 @@ def _send(message: Sent, first: int) -> dict[str, Any]:
     elif message.payload:
         found["raw"] = message.payload.decode()
     if message.meta:
-        found["meta"] = _said(msgspec.json.decode(msgspec.json.encode(message.meta, enc_hook=str)))
+        found["meta"] = said(msgspec.json.decode(msgspec.json.encode(message.meta, enc_hook=str)))
     return found
 
 
@@ -126,24 +138,26 @@ def _sayable(value: Any, depth: int) -> bool:
     return not isinstance(value, int) or -LARGEST <= value < LARGEST
 
 
-def _said(value: Any) -> Any:
+def said(value: Any) -> Any:
     """Return a mapping without the fields that YAML cannot say: what is expected are the fields that are named."""
     if not isinstance(value, dict):
-        return value
-    return {k: _said(v) for k, v in value.items() if _sayable({k: 0}, 0) and (isinstance(v, dict) or _sayable(v, 0))}
+        return [said(one) for one in value] if isinstance(value, list) else value
+    return {k: said(v) for k, v in value.items() if _sayable({k: 0}, 0) and (isinstance(v, dict) or _sayable(v, 0))}
 
 
-def _expected(outputs: dict[str, list[Any]]) -> Iterator[str]:
+def expected_lines(outputs: dict[str, list[Any]], indent: str) -> Iterator[str]:
+    """Yield the lines of `expect:` as a block."""
     for name, events in outputs.items():
-        yield f"      {name}:" + ("" if events else " []")
-        yield from (f"        - {_dumped(_said(event))}" for event in events)
+        yield f"{indent}{name}:" + ("" if events else " []")
+        yield from (f"{indent}  - {dumped(said(event))}" for event in events)
 
 
-def _dumped(value: Any) -> str:
-    dumped = yaml.dump(
+def dumped(value: Any) -> str:
+    """Return a value as YAML in one line."""
+    text = yaml.dump(
         value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=float("inf")
     )
-    return dumped.removesuffix("\n").removesuffix("\n...")
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _read(text: str) -> FlowTest:

@@ -31,6 +31,15 @@ def test_a_kind_is_explained(call: Call) -> None:
     assert "## Options" in shown
 
 
+def test_a_function_is_explained(call: Call) -> None:
+    assert "round(number, [digits]) (function)" in call("explain", "round").stdout
+    both = call("explain", "split").stdout
+    assert "# split (operator)" in both
+    assert "# split(text, [separator]) (function)" in both
+    assert call("explain", "functions.split").stdout.startswith("# split(text, [separator]) (function)")
+    assert "| `crc32(value)` |" in call("explain", "functions").stdout
+
+
 def test_a_name_of_several_sections_is_explained_for_each_or_for_one(call: Call) -> None:
     both = call("explain", "mqtt").stdout
     assert "# mqtt (source)" in both
@@ -56,9 +65,17 @@ def test_explain_without_a_kind(call: Call) -> None:
 
 
 def test_pages_of_all_kinds(call: Call, tmp_path: Path) -> None:
-    call("explain", "--into", tmp_path / "pages")
-    written = {str(path.relative_to(tmp_path / "pages")) for path in (tmp_path / "pages").glob("*/*.md")}
+    folder = tmp_path / "pages"
+    old = folder / "operators/pictures/gone-1.svg"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    call("explain", "--into", folder)
+    written = {str(path.relative_to(folder)) for path in folder.glob("*/*.md")}
     assert written == {f"{section}/{name}.md" for section in SECTIONS for name in components(section)}
+    assert {path.name for path in folder.glob("*.md")} == {"README.md", "functions.md", "lint.md"}
+    assert not old.exists()
+    assert "](pictures/window-1.svg)" in (folder / "operators/window.md").read_text()
+    assert "pictures/" not in call("explain", "window").stdout
 
 
 def test_the_schema_is_json(call: Call) -> None:
@@ -115,3 +132,13 @@ def test_reading_a_flow_without_pictures_needs_no_opencv() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "\n", done.stdout + done.stderr
+
+
+def test_a_code_of_lint_is_explained(call: Call) -> None:
+    told = call("explain", "unknown-field").stdout
+    assert told.startswith("### unknown-field\n")
+    assert "celcius > 240" in told
+    assert "### file\n" in call("explain", "file").stdout
+    assert call("explain", "lint.file").stdout.startswith("### file\n")
+    assert call("explain", "lint").stdout.startswith("# Findings of lint\n")
+    assert "(did you mean 'unknown-field'?)" in call("explain", "unknown-feld").stderr
