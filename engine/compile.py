@@ -27,6 +27,7 @@ from engine.errors import EnvironmentFault
 from engine.keyed import Mark
 from engine.meter import KEYED, SAMPLE, STRETCH
 from engine.outputs import DEAD
+from engine.outstanding import Ready
 from engine.plan import SOURCES, KeyedPlan, Run
 
 Item = tuple[str, str, Any]
@@ -80,7 +81,7 @@ def _source_stage(run: Run) -> Callable[[list[Any]], Iterable[Item]]:
         start = thread_time_ns()
         found: list[Item] = []
         for item in batch:
-            found += plan.marks(plan.source, item.time) if isinstance(item, Mark) else plan.run_sources(item)
+            found += run.time_or_answers(item) if isinstance(item, Mark | Ready) else plan.run_sources(item)
         step.cpu += thread_time_ns() - start
         return found
 
@@ -105,7 +106,7 @@ def _stage_after(run: Run, keyed: KeyedPlan) -> Callable[[list[Any]], list[Item]
 
     def run_after(batch: list[Any]) -> list[Item]:
         start = thread_time_ns()
-        found = run.after(keyed, [item for _, item in batch])
+        found = run.after(keyed, batch)
         step.cpu += thread_time_ns() - start
         return found
 

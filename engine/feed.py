@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from engine.arrival import Arrival, Reader
+from engine.arrival import Arrival, DurableReader, Reader
 from engine.block import Block
 from engine.component import PulledSource
 from engine.decode import Run, received
@@ -16,6 +16,7 @@ from engine.inbox import InboxReader
 from engine.keyed import Clock, Mark
 from engine.ledger import AT
 from engine.outputs import COUNTS
+from engine.outstanding import Outstanding, Ready
 from engine.plan import SOURCES, Plan
 
 LIMIT = 2_000
@@ -40,13 +41,20 @@ class Upstream(Protocol):
 
 
 class Feed:
-    """Gives runs of decoded events and marks; `next` never blocks, `wait` does until something may be there."""
+    """Gives runs of decoded events and marks; `next` never blocks, `wait` does until something may be there.
 
-    def __init__(self, plan: Plan, inbox: InboxReader, clock: Clock, upstream: Upstream, position: Position) -> None:
+    Where a node waits for answers from outside it also says that they have come, and reads nothing while there is no
+    room for more that wait.
+    """
+
+    def __init__(
+        self, plan: Plan, inbox: InboxReader, clock: Clock, upstream: Upstream, position: Position,
+        outstanding: Outstanding | None = None,
+    ) -> None:  # fmt: skip
         self.position = position
         self.head = 0
         self._plan = plan
-        self._inbox, self._clock, self._upstream = inbox, clock, upstream
+        self._inbox, self._clock, self._upstream, self._outstanding = inbox, clock, upstream, outstanding
         self._woken = threading.Event()
         self._mark: tuple[int, int] | None = None
         self._asked, self._settled, self._told = False, True, -1
@@ -96,9 +104,16 @@ class Feed:
             waits.append((soonest - _wall()) / MICROSECONDS)
         return max(0.001, min(waits))
 
-    def next(self) -> list[list[Run] | Mark]:
+    def next(self) -> list[list[Run] | Mark | Ready]:
         """Return what is there now, in order."""
-        blocks = self._inbox.read(self.position.offset, LIMIT)
+        if self._outstanding is None:
+            return [*self._read()]
+        ready = self._outstanding.ready()
+        self._settled = self._settled and not ready
+        return [*ready, *self._read(full=self._outstanding.full)]
+
+    def _read(self, *, full: bool = False) -> list[list[Run] | Mark]:
+        blocks = [] if full else self._inbox.read(self.position.offset, LIMIT)
         found: list[list[Run] | Mark] = []
         if blocks:
             offsets = (self.position.offset, blocks[-1].last)
@@ -107,9 +122,11 @@ class Feed:
             self.position.offset = offsets[1]
             self._last = self._oldest = blocks[-1].time
             self._heed(self._last)
-        for name in self._readers:
+        for name in () if full else self._readers:
             found += self._pull(name)
-        if found:
+        if found and self._plan.ordered:
+            found.append(Mark(SOURCES, self._last - self._inbox.inside))  # what is left of a commit has its time too
+        elif found:
             self._pass_time(found, self._last)
         else:
             self._idle(found)
@@ -123,6 +140,7 @@ class Feed:
             return []
         position, count = self.position.pulled.get(name, (None, 0))
         pull = self._readers[name].read(position, now, LIMIT)
+        count += pull.skipped
         self._wake_at[name] = pull.wake_at if pull.wake_at is not None else 0 if pull.arrivals else now + 100_000
         if pull.done and not pull.arrivals:
             self._wake_at[name] = 1 << 62
@@ -163,6 +181,9 @@ class Feed:
     def used(self, offset: int) -> None:
         """Take note that all that was given before the last snapshot is durable everywhere, and tell upstream."""
         self._settled = True
+        for reader in self._readers.values():
+            if isinstance(reader, DurableReader):
+                reader.durable()
         if offset != self._told:
             self._told = offset
             self._upstream.used(offset)

@@ -15,6 +15,7 @@ from engine.component import Stateful
 from engine.dead import dead_letter
 from engine.event import Event, derived_id
 from engine.gap import Gap, between
+from engine.live_table import LiveTables
 from engine.outputs import COUNTS, Outputs
 from engine.snapshot import decoded, encoded
 
@@ -37,6 +38,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._due: dict[tuple[str, str], int] = {}
+        self._promised: dict[str, tuple[frozenset[str], int]] = {}
         self.gaps: list[Gap] = []
         self.last_gap = 0
 
@@ -55,8 +57,20 @@ class Clock:
             self._due[node, shard] = due
 
     def next(self) -> int | None:
-        """Return the earliest time that any shard waits for."""
-        return min(self._due.values(), default=None)
+        """Return the earliest time that any shard waits for, but for those to which a mark is on its way."""
+        if not self._promised:
+            return min(self._due.values(), default=None)
+        return min((due for (node, _), due in self._due.items() if due > self._promise_to(node)), default=None)
+
+    def promise(self, by: str, nodes: frozenset[str], time: int | None) -> None:
+        """Note that a node holds a mark of this time back, which the nodes behind it will get; None: no more."""
+        if time is None:
+            self._promised.pop(by, None)
+        else:
+            self._promised[by] = (nodes, time)
+
+    def _promise_to(self, node: str) -> int:
+        return max((time for nodes, time in self._promised.values() if node in nodes), default=0)
 
 
 class Gate:
@@ -82,7 +96,7 @@ class Shard:
         explain: Callable[[Exception, Event], Exception],
     ) -> None:  # fmt: skip
         self.node, self.operator, self.shard, self.clock, self.gate = node, operator, shard, clock, gate
-        self.explain = explain
+        self.explain, self.live = explain, LiveTables()
         self.outputs = Outputs(node, wired, operator.fault_output)
         self.timed = type(operator).due is not Stateful.due
         self.gapped = type(operator).on_gap is not Stateful.on_gap
@@ -168,6 +182,13 @@ class Shard:
         self._run(events[begin:] if begin else events)
 
     def _run(self, events: list[Event]) -> None:
+        if not self.live:
+            self._together(events)
+            return
+        for part in self.live.events(events):
+            self._together(part)
+
+    def _together(self, events: list[Event]) -> None:
         states = self.states
         for key in self.operator.on_events(states, events, self.outputs, self._event):
             if key in states:
@@ -239,6 +260,7 @@ class Shard:
     def _on_time(self, key: str, due: int) -> None:
         """Let the operator act; one that fails, or wants to act at the same time again, forgets the key."""
         try:
+            self.live.at(due)
             state = self.operator.on_time(self.states[key], key, due, self.outputs)
             again = None if state is None else self.operator.due(state)
             if again is not None and again <= due:

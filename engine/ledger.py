@@ -80,7 +80,7 @@ def ledger_of(totals: Totals, head: int) -> Ledger:
     found = Ledger(**totals.terms, where=where, remainder=sum(map(abs, where.values())))
     found.received += missed + unread
     found.stored -= totals.waiting
-    found.in_flight = unread + totals.waiting
+    found.in_flight += unread + totals.waiting
     return found
 
 

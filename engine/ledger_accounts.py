@@ -9,6 +9,7 @@ Counts are named by what is counted: a wire (`node`, `node.output`), or one of t
     dead      went to the dead letters                    timer     faults of its timers, which no event brought
     dropped   failed where `on_error` is `drop`           put       handed to a sink
     refused   refused by a sink: a dead letter            conflated given up by a sink for a later one
+                                                          held      more (or fewer) that wait for their turn there
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import msgspec
 
 from engine.component import PulledSource, Stateful
 from engine.flow import Flow, Node
+from engine.live_table import TABLES
 from engine.retry import ENTRY, RETRY
 
 ELSEWHERE = "elsewhere"
@@ -125,7 +127,9 @@ class _Settling:
         left = dict(self._named(f"left {name}."))
         faults, into, came = left.pop("!", 0), self._get(f"into {name}"), self._get(f"came {name}")
         found.miss(name, self._came(node) + faults - into)
-        found.miss(name, into - came)
+        held = self._get(f"held {name}")
+        found.add("in_flight", held)
+        found.miss(name, into - came - held)
         wires = {output: f"{name}.{output}" if output else name for output in left}
         side = {wire: self._get(wire) for wire in (name, *self._side(name))}
         out = sum(number for output, number in left.items() if wires[output] in self._takers)
@@ -154,7 +158,9 @@ class _Settling:
         """Account for what belongs to no source of the flow: retried dead letters, and sources that are gone."""
         found, nodes = self._found, self._flow.nodes
         for name, number in self._named("in "):
-            if name not in nodes:
+            if name == TABLES:
+                found.taken += number
+            elif name not in nodes:
                 found.add("retried" if name == RETRY else "received", number)
                 found.taken += number
                 found.miss(ELSEWHERE, number)

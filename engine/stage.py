@@ -33,6 +33,11 @@ class Stage:
 
     def run(self, runs: list[Run]) -> list[tuple[str, str, list[Any]]]:
         """Return (port, shard, chunk): sinks have shard "", dead letters go to port "!", counts to "#"."""
+        if self.flow.live:
+            return [found for part in self.flow.live.runs(runs) for found in self._run(part)]
+        return self._run(runs)
+
+    def _run(self, runs: list[Run]) -> list[tuple[str, str, list[Any]]]:
         if self._after is not None:
             try:
                 return self._found(runs, self._after(runs))
@@ -44,7 +49,14 @@ class Stage:
         """Return the same for records that were not decoded yet, and runs that come with them."""
         if self.fused is None:
             return self.run([*raw.runs(), *runs])
-        return self._found(runs, self.fused.run(raw, self._careful))
+        if not self.flow.live:
+            return self._found(runs, self.fused.run(raw, self._careful))
+        found: list[tuple[str, str, list[Any]]] = []
+        for blocks in self.flow.live.blocks(raw.blocks):
+            part = self.fused.run(Raw(blocks, raw.prefix, raw.decoding), self._careful)
+            found += self._found(runs, part)
+            runs = []
+        return found
 
     def _careful(self, raw: Raw) -> Part:
         """Take records one by one; what fails is a dead letter."""

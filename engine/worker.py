@@ -19,6 +19,7 @@ import psutil
 import structlog
 
 from engine.appended import appended_tables
+from engine.ask_lane import asking_on
 from engine.bytewax_sink import OutletSink
 from engine.bytewax_source import FeedSource
 from engine.compile import dataflow, execute, make_ready
@@ -39,12 +40,14 @@ from engine.meter import READ, START
 from engine.outlet import Opener, Outlet
 from engine.outputs import DEAD
 from engine.outside import DeadLetters, Outside
+from engine.outstanding import Outstanding
 from engine.plan import Plan, Run
 from engine.recovery import check_states
 from engine.retry import ENTRY
 from engine.settings import Settings
 from engine.spill import open_spills
 from engine.step_costs import step_costs
+from engine.table_log import TableLogFile
 from engine.tables import to_sqlalchemy
 from engine.tap import Taps
 from engine.worker_lock import worker_lock
@@ -64,7 +67,9 @@ class Worker:
         self.flow, record = load_deployed(settings, name, ahead)
         self.recovery = record.recovery
         self.plan = Plan(self.flow)
-        self.life = Run(self.plan)
+        self._io = _IoThread()
+        self.life = Run(self.plan, Outstanding(asking_on(self._io.loop, self._io.spawn)))
+        self.life.outstanding.wake = self._wake_up
         self.inbox = InboxReader(self.folder / "inbox.db")
         self.link = LinkClient(settings.data / "link.sock", name, token, on_wake=self._wake, on_mark=self._mark)
         self.link.on_tap = Taps(self.plan, self.link.tapped).set
@@ -76,7 +81,6 @@ class Worker:
         self.outlet = Outlet(openers, self.letters.drop, answering, Book(self.flow), spills)
         self.feed: Feed | None = None
         self._stopping = False
-        self._io = _IoThread()
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; what was read is then written and snapshotted."""
@@ -102,6 +106,7 @@ class Worker:
                 self._io.call(self._close(outside), CLOSE_PATIENCE)
 
     async def _close(self, outside: Outside) -> None:
+        await self.life.outstanding.close()
         await self.outlet.close()
         await outside.database.dispose()
 
@@ -123,10 +128,15 @@ class Worker:
 
     def _feed(self, position: Position) -> Feed:
         """Build the feed; the link comes up with it, which tells the gateway that the flow runs."""
+        if self.flow.live:
+            rows = TableLogFile(self.folder)
+            self.flow.live.load(rows, rows.before(position.offset + 1))
         self.life.meter.step(START, "").cpu = time.thread_time_ns()
-        self.feed = Feed(self.plan, self.inbox, self.life.clock, self.link, position)
+        self.feed = Feed(self.plan, self.inbox, self.life.clock, self.link, position, self.life.outstanding)
         self.outlet.book.begin(position.offset)
         self._io.spawn(self.link.run())
+        for name in self.plan.asking:
+            self.life.outstanding.tell(name)
         return self.feed
 
     def _wake(self, head: int, at: int) -> None:
@@ -181,7 +191,10 @@ class Worker:
         for stage in self.plan.stages():
             for name, count in stage.counts.items():
                 counts[name] = counts.get(name, 0) + count
-        return node_counts(self.flow, counts, self.outlet, self.letters.counts)
+        found = node_counts(self.flow, counts, self.outlet, self.letters.counts)
+        for name in self.plan.asking:
+            found[name] |= self.life.outstanding.counts(name)
+        return found
 
 
 def node_counts(
@@ -196,8 +209,9 @@ def node_counts(
         found[node.name] = {"in": came, "out": out.get(node.name, 0), "dead": dead.get(node.name, 0)}
         if node.name in outlet.lanes:
             state = outlet.lanes[node.name].state
-            found[node.name] |= {"out": state.written, "retries": state.retries, "away": int(bool(state.away))}
-            found[node.name]["spilled"] = state.spilled
+            away = int(bool(state.away or state.fault))
+            found[node.name] |= {"out": state.written, "retries": state.retries, "away": away}
+            found[node.name] |= {"spilled": state.spilled, **state.counts}
     return found
 
 
