@@ -23,7 +23,7 @@ test: .venv/ready-dev  ## set up with the services that the tests talk to, check
 	@sh scripts/services.sh
 	@$(MAKE) $(BROWSER)
 	@echo "test: pytest $(PYTEST_ARGS)"
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/ready-dev  ## format, lint, types, import contracts, flows, container files
 	@echo "check: ruff format"; $(BIN)/ruff format --check --quiet .

@@ -21,8 +21,9 @@ from engine.database import open_database
 from engine.event import Event, stream_prefix
 from engine.harness import Harness, Sent, block_of
 from engine.load import load_text
+from engine.sql_writer import SqlWriter
 from engine.tables import create
-from sinks.sql import Sql, SqlWriter
+from sinks.sql import Sql
 
 START = 1_760_000_000_000_000
 HEAD = "flow: shapes\nsources: {station: {mqtt: {topics: [t]}}}\noperators:\n  one: "

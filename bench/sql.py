@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median
@@ -20,9 +20,11 @@ from bench.result import Curve, Figure, Section, at_least
 from engine.database import open_database, transaction
 from engine.event import Event, moment, stream_prefix
 from engine.lane import BATCH
+from engine.sql_writer import SqlWriter
 from engine.table import Table
 from engine.tables import create, to_sqlalchemy
-from sinks.sql import Sql, SqlWriter
+from engine.tallies import Tallies
+from sinks.sql import Sql
 from tests.process import LOCALHOST
 from tests.services import MariaDB
 
@@ -52,6 +54,10 @@ class Outside:
 
     def __init__(self, database: AsyncEngine) -> None:
         self.database, self.metadata = database, to_sqlalchemy(TABLES, TABLES)
+        self.tallies = Tallies()
+
+    def count(self, node: str, counts: Mapping[str, int]) -> None:
+        """Take what an upsert tells."""
 
     def dead(self, node: str, event: Event, reason: str, values: dict[str, Any]) -> None:
         raise AssertionError(reason)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 accounts = typer.Typer(help="Who may log in, with which role.", no_args_is_help=True)
+keys = typer.Typer(help="API keys, for devices and programs that send.", no_args_is_help=True)
+accounts.add_typer(keys, name="key")
 Name = Annotated[str, typer.Argument(help="The account's name.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
@@ -25,6 +27,7 @@ def _with_database(call: "Callable[[AsyncEngine], Awaitable[Any]]") -> Any:
     from sqlalchemy.exc import DBAPIError
 
     from engine.database import describe, open_database, place
+    from web import api_keys  # noqa: F401 - so that its table is made too
     from web.accounts import create_tables
 
     async def go() -> Any:
@@ -95,3 +98,33 @@ def password(name: Name, password_stdin: FromStdin = False) -> None:
     text, made = _password(password_stdin)
     _with_database(lambda engine: set_password(engine, name, text, by="command line"))
     typer.echo(f"account {name}: password set" + (f", {text}" if made else ""))
+
+
+@keys.command("add")
+def add_key(name: Name, role: Annotated[str, typer.Option(help="viewer, employee, manager or admin.")]) -> None:
+    """Make an API key and print it; it is shown this once only."""
+    from web.api_keys import add_key
+
+    typer.echo(_with_database(lambda engine: add_key(engine, name, role, by="command line")))
+
+
+@keys.command("list")
+def list_keys(json: AsJson = False) -> None:
+    """Print the names and roles of all API keys."""
+    from web.api_keys import list_keys
+
+    found = _with_database(list_keys)
+    if json:
+        print_json(found)
+        return
+    for key in found:
+        typer.echo(f"{key.name:24} {key.role}")
+
+
+@keys.command("remove")
+def remove_key(name: Name) -> None:
+    """Revoke an API key; within seconds nothing is taken under it."""
+    from web.api_keys import remove_key
+
+    _with_database(lambda engine: remove_key(engine, name, by="command line"))
+    typer.echo(f"key {name} removed")

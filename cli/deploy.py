@@ -61,14 +61,18 @@ def undeploy(flow: FlowName, json: AsJson = False) -> None:
 
 
 def _orders(paths: list[Path], overrides: list[str] | None) -> list[dict[str, Any]]:
-    """Return what is to be deployed of each flow file; the gateway reads it in its own environment."""
+    """Return what is to be deployed of each flow file, one for each instance; the gateway reads it in its own place."""
     from cli.paths import flow_files
     from cli.processes import read_overrides
+    from engine.deployed import surroundings, whole_text
+    from engine.load import load_all
 
     given = read_overrides(overrides or [])
+    around = surroundings(read_environment(), given)
     return [
-        {"text": file.read_bytes().decode(errors="replace"), "source": str(file.resolve()), "overrides": given}
+        {"text": whole_text(flow), "source": str(flow.path.resolve()), "overrides": given | flow.instance}
         for file in flow_files(paths)
+        for flow in load_all(file, around)
     ]
 
 

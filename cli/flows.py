@@ -1,76 +1,42 @@
-"""`lint`, `test` and `graph`: what can be said of flows without running them."""
+"""`graph`, and the flows that commands are about."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import structs
 
 from cli.output import AsJson, print_json
-from engine.errors import Finding, FlowInvalid, UsageFault
+from engine.errors import UsageFault
 from engine.settings import read_environment
 
 if TYPE_CHECKING:
     from engine.flow import Flow
 
-Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.", metavar="PATH...")]
+Paths = Annotated[
+    list[Path], typer.Argument(help="Flow files, folders of packs, or Markdown with flows.", metavar="PATH...")
+]
+
+
+def loaded(paths: list[Path]) -> "list[list[Flow]]":
+    """Return the instances of each flow of flow files, folders and pages of Markdown."""
+    from cli.paths import flow_files
+    from engine.deployed import surroundings
+    from engine.lint_markdown import load_each
+
+    around = structs.replace(surroundings(read_environment()), trying=True)
+    return [flows for file in flow_files(paths, below=True) for flows in load_each(file, around)]
 
 
 def _flows(paths: list[Path]) -> "list[Flow]":
-    from cli.paths import flow_files
-    from engine.deployed import surroundings
-    from engine.load import load
-
-    around = surroundings(read_environment())
-    return [load(file, around) for file in flow_files(paths, below=True)]
-
-
-def lint(paths: Paths, json: AsJson = False) -> None:
-    """Find every problem in flows, each with its line and column; connects to nothing.
-
-    Shapes that are known to be slow are warnings, which do not make it fail.
-    """
-    from engine.slow_shapes import slow_shapes
-
-    flows = _flows(paths)
-    findings: list[Finding] = [finding for flow in flows for finding in flow.document.findings]
-    warnings = [warning for flow in flows for warning in slow_shapes(flow)]
-    if json:
-        print_json(findings + warnings)
-    elif findings:
-        raise FlowInvalid(sorted(findings, key=lambda f: (f.path, f.line, f.column)))
-    else:
-        typer.echo("".join(f"{warning}\n" for warning in warnings) + _summary(len(flows), len(warnings)))
-    raise typer.Exit(1 if findings else 0)
-
-
-def _summary(flows: int, warnings: int) -> str:
-    more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
-    return f"{flows} flow{'s' if flows != 1 else ''}, no findings{more}"
-
-
-def run_flow_tests(paths: Paths, json: AsJson = False) -> None:
-    """Run the flows' own tests on a virtual clock; needs no broker and no database."""
-    from engine.testing import run_tests
-
-    flows = [flow.raise_findings() for flow in _flows(paths)]
-    outcomes = [outcome for flow in flows for outcome in run_tests(flow)]
-    failed = [outcome for outcome in outcomes if outcome.differences]
-    if json:
-        print_json(outcomes)
-    else:
-        for outcome in outcomes:
-            typer.echo(f"{'FAIL' if outcome.differences else 'ok  '} {outcome.flow}: {outcome.test}")
-            for difference in outcome.differences:
-                typer.echo(f"     {difference}")
-        typer.echo(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
-    raise typer.Exit(1 if failed else 0)
+    return [flow for flows in loaded(paths) for flow in flows]
 
 
 def graph(path: Annotated[Path, typer.Argument(help="A flow file.")], json: AsJson = False) -> None:
     """Print the flow's graph: Mermaid text for documents, or JSON."""
     flows = _flows([path])
-    if len(flows) > 1:
+    if len({flow.path for flow in flows}) > 1:
         raise UsageFault(f"graph: one flow; {path} has {', '.join(str(flow.path) for flow in flows)}")
     flow = flows[0].raise_findings()
     wires = [(str(wire), node.name) for node in flow.nodes.values() for wire in node.inputs]

@@ -9,7 +9,10 @@ import typer
 from cli.accounts import accounts
 from cli.dead_letters import deadletters
 from cli.deploy import deploy, plan, rollback, undeploy, versions
-from cli.flows import graph, lint, run_flow_tests
+from cli.flow_tests import run_flow_tests
+from cli.flows import graph
+from cli.lint import lint
+from cli.new import new
 from cli.processes import gateway, run, worker
 from cli.reference import explain, list_kinds, schema
 from cli.replay import replay
@@ -51,6 +54,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "undeploy": undeploy,
     "versions": versions,
     "status": status,
+    "new": new,
     "lint": lint,
     "test": run_flow_tests,
     "list": list_kinds,

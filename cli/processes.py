@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.flow import Flow
 
 FORCED, CRASHED = 130, 70
+Watched = dict[Path, dict[str, str]]
 
 Paths = Annotated[list[Path], typer.Argument(help="Flow files, or folders of packs.", metavar="PATH...")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: a setting of the flows.")]
@@ -42,7 +43,7 @@ def run(
     settings = read_environment()
     overrides = read_overrides(set_ or [])
     versions = _load(paths, settings, overrides)
-    watching = [Path(version.source) for version in versions] if watch else []
+    watching = {Path(version.source): overrides for version in versions} if watch else {}
     _start(settings, versions, Consent(frozenset(reset_state or [])), watching)
 
 
@@ -52,17 +53,17 @@ def gateway() -> None:
     from engine.deployment import Consent
 
     _logging()
-    _start(read_environment(), [], Consent(), [])
+    _start(read_environment(), [], Consent(), {})
 
 
-def _start(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: list[Path]) -> None:
+def _start(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: Watched) -> None:
     import uvloop
 
     uvloop.run(_serve(settings, versions, consent, watching))
     typer.echo("stopped")
 
 
-async def _serve(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: list[Path]) -> None:
+async def _serve(settings: Settings, versions: "list[Candidate]", consent: "Consent", watching: Watched) -> None:
     """Run the gateway until a signal; the workers load while the web layer is imported."""
     from engine.ahead import begun_ahead
     from engine.deployment import records_to_run
@@ -96,11 +97,12 @@ def read_overrides(texts: list[str]) -> dict[str, str]:
 
 def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "list[Candidate]":
     from cli.paths import flow_files
-    from engine.deployed import surroundings
+    from engine.deployed import surroundings, whole_text
     from engine.deployment import Candidate
-    from engine.load import load
+    from engine.load import load_all
 
-    flows = [load(file, surroundings(settings, overrides)) for file in flow_files(paths)]
+    around = surroundings(settings, overrides)
+    flows = [flow for file in flow_files(paths) for flow in load_all(file, around)]
     findings = [finding for flow in flows for finding in flow.document.findings]
     if findings:
         raise FlowInvalid(findings)
@@ -108,10 +110,7 @@ def _load(paths: list[Path], settings: Settings, overrides: dict[str, str]) -> "
     for flow in flows:
         if (first := by_name.setdefault(flow.name, flow)) is not flow:
             raise UsageFault(f"two flows are called '{flow.name}': {first.path} and {flow.path}")
-    return [
-        Candidate(flow, flow.path.read_bytes().decode(errors="replace"), str(flow.path.resolve()), overrides)
-        for flow in flows
-    ]
+    return [Candidate(flow, whole_text(flow), str(flow.path.resolve()), overrides | flow.instance) for flow in flows]
 
 
 def worker(flow: str, ahead: Annotated[bool, typer.Option("--ahead")] = False) -> None:

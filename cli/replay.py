@@ -132,7 +132,10 @@ def _shadow(
     with opened(settings, new.name) as past:
         extent = past.extent()
         part = span.part(past, extent, extent.head)
-        found = _compared(past, part, Shadow(deployed, new, past.stream, past.gaps()))
+        shadow = Shadow(deployed, new, past.stream, past.gaps())
+        for flow in (deployed, new):
+            past.know(flow, part.start)
+        found = _compared(past, part, shadow)
     unseen = sorted({*elsewhere(deployed), *elsewhere(new)})
     head = {
         "flow": new.name, "deployed": record.version, "new": other, "first": part.first, "last": part.last,
@@ -235,6 +238,7 @@ async def _mend(
     try:
         changed = changes(Versions(settings.flow_folder(flow.name)).all())
         repair = Repair(flow, past, sink, outside, extent, changed)
+        past.know(flow, part.start)
         if repair.whole and (part.first > part.start or span.until is not None):
             reason = "a row that is upserted is what its last event left, so all events have to be seen"
             raise UsageFault(f"--repair {sink}: without --since, --from-offset and --until; {reason}")

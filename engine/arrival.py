@@ -1,7 +1,7 @@
 """What sources deal in: arrivals, the intake that pushed sources write to, and the reader of replayable ones."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,12 +64,16 @@ class Intake(Protocol):
 
 
 class Pull(msgspec.Struct):
-    """What a reader found: arrivals with their times (microseconds), where to go on, and when to look again."""
+    """What a reader found: arrivals with their times (microseconds), where to go on, and when to look again.
+
+    `skipped` is how many it has left out before them: they keep their numbers, so that an id is never used for another.
+    """
 
     arrivals: list[tuple[int, Arrival]]
     position: Any
     wake_at: int | None = None
     done: bool = False
+    skipped: int = 0
 
 
 class Reader(Protocol):
@@ -80,3 +84,11 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Release what open() took."""
+
+
+@runtime_checkable
+class DurableReader(Protocol):
+    """A reader that is told when its position is durable."""
+
+    def durable(self) -> None:
+        """Take note that all which was read so far, and the position with it, is durable everywhere."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.expression_check import Type
+from engine.expression_check import ANY, Type
 from engine.expressions import Expression, Scope
 from engine.flow import Node
 
@@ -64,7 +64,8 @@ class Shape:
 class Code:
     """The function being written: a component writes lines and then one of the ways to go on.
 
-    `same` lets the event through as it is, `go_on` with another record, `changed` with a dict.
+    `same` lets the event through as it is, `go_on` with another record, `changed` with a dict. A component with side
+    outputs beside its fault output lets every event through to one output at least; `sides` are their variables.
     """
 
     def __init__(self) -> None:
@@ -74,6 +75,7 @@ class Code:
         self.loops = 0
         self.names = self._temporaries = 0
         self.event = self.out = ""
+        self.sides: dict[str, str] = {}
         self.record = Record()
         self.owned = self.shared = False
         self.node: Node
@@ -150,10 +152,19 @@ class Code:
                 record.fields[name] = value
         return record
 
-    def same(self) -> None:
-        """Let the event through as it is."""
-        self.line(f"{self.out} = {self.event}")
-        self.shared = self.shared or not self.owned
+    def with_value(self, name: str, source: str, type_: Type = ANY) -> Record:
+        """Write the assignment of one field from Python source; return the data with it."""
+        value = self.name("w" if self.record.fields is not None else "d")
+        if self.record.fields is None:
+            self.line(f"{value} = {{**{self.data}, {name!r}: {source}}}")
+            return Record(value)
+        self.line(f"{value} = {source}")
+        return Record(fields=self.record.fields | {name: value}, types=self.record.types | {name: type_})
+
+    def same(self, output: str = "") -> None:
+        """Let the event through as it is, to the main output or a side output."""
+        self.line(f"{self.sides[output] if output else self.out} = {self.event}")
+        self.shared = self.shared or not self.owned or bool(self.sides)
 
     def go_on(self, record: Record) -> None:
         """Let the event through with other data."""

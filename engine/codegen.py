@@ -19,6 +19,14 @@ CACHED_KEYS = 1_000_000
 DEEPEST, MOST_LOOPS = 40, 8
 
 
+def _sides(node: Node) -> list[str]:
+    """Return the side outputs of a stateless node that faults do not go to."""
+    component = node.component
+    if not isinstance(component, Stateless):
+        return []
+    return [output for output in component.side_outputs() if output != component.fault_output]
+
+
 class StageWriter:
     """Walks the stateless nodes below each entry and writes them; `sinks` and `keyed` are where the stretch ends.
 
@@ -136,8 +144,9 @@ class StageWriter:
         code = self.code
         data = code.name("d")
         code.event, code.record, code.out, code.owned, code.node = event, Record(data), code.name("e"), owned, node
+        code.sides = {output: code.name("e") for output in _sides(node)}
         out, fault = code.out, code.name("x")
-        code.line(f"{out} = {fault} = None")
+        code.line(" = ".join([out, *code.sides.values(), fault, "None"]))
         with code.block("try:"):
             code.line(f"{data} = {event}.data")
             if node.where is not None:
@@ -206,30 +215,42 @@ class StageWriter:
         component = node.component
         if not isinstance(component, Stateless):
             raise TypeError(f"node '{node.name}' is neither stateless nor stateful")
-        several = bool(component.outputs.keys() - {component.fault_output})
-        inlined: list[bool] = []
         shared: list[bool] = []
+        outputs: list[str] = []
+        sides: dict[str, str] = {}
         wired = frozenset(output for _, output in self.flow.consumers(node.name))
-        outputs = (
-            ""
-            if type(component).code is not Stateless.code and not several
-            else self.code.bind(Outputs(node.name, wired, component.fault_output), "o")
-        )
 
         def write() -> None:
             self.code.shared = False
-            inlined.append(not outputs and component.code(self.code))
+            inlined = component.code(self.code)
             shared.append(self.code.shared)
-            if not inlined[0]:
-                self.code.line(f"{self.code.bind(component.apply)}({self.code.event}, {outputs})")
-                self.code.line(f"{self.code.out} = {outputs}")
+            sides.update(self.code.sides)
+            if not inlined:
+                outputs.append(self.code.bind(Outputs(node.name, wired, component.fault_output), "o"))
+                self.code.line(f"{self.code.bind(component.apply)}({self.code.event}, {outputs[0]})")
 
         out, fault = self._guarded(node, event, owned, write)
-        if inlined[0]:
-            self._feed(Input(node.name), out, owned=not shared[0])
+        if outputs:
+            self._emitted(node, fault, outputs[0], wired)
+        elif sides:
+            self._several(node, {"": out} | sides, fault, wired)
+            return
         else:
-            self._emitted(node, fault, outputs, wired)
+            self._feed(Input(node.name), out, owned=not shared[0])
         self._filtered(node, f"elif {fault} is None:")
+
+    def _several(self, node: Node, outs: dict[str, str], fault: str, wired: frozenset[str]) -> None:
+        """Write where an event goes that was let through to several outputs; what nothing takes is filtered."""
+        there = " + ".join(f"({event} is not None)" for event in outs.values())
+        self.code.line(f"if {fault} is None: {self._counter(f'made {node.name}')} += {there} - 1")
+        for output, event in outs.items():
+            if not output or output in wired:
+                self._feed(Input(node.name, output), event, owned=False)
+            else:
+                self._filtered(node, f"if {event} is not None:")
+                if (wire := f"{node.name}.{output}") in self.taps:
+                    with self.code.block(f"if {event} is not None:"):
+                        self._tap(wire, event)
 
     def _emitted(self, node: Node, fault: str, outputs: str, wired: frozenset[str]) -> None:
         """Write where each of the emitted events goes; those beyond the first are counted as made."""

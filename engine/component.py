@@ -9,8 +9,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from engine.arrival import Intake, Reader
+from engine.client_socket import ClientSocket
 from engine.event import Event
 from engine.field_docs import wanted
+from engine.option_expressions import option_expressions
 from engine.problem import Problem, Slow
 from engine.writer import Mender, Writer
 
@@ -20,18 +22,25 @@ if TYPE_CHECKING:
 
     from engine.code_writer import Code
     from engine.expression_check import Type
+    from engine.expressions import Expression
     from engine.flow import Flow, Node
     from engine.outside import Outside
+    from engine.reach import Reach
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """One example of a component: the options as YAML, what goes in, and what comes out of it."""
+    """One example of a component: the options as YAML, what goes in, and what comes out of it.
+
+    `answers` are what comes back from outside, as in a flow test.
+    """
 
     about: str
     config: str
     given: Sequence[dict[str, Any]] = ()
     expect: Sequence[dict[str, Any]] = ()
     side: dict[str, Sequence[dict[str, Any]]] = {}
+    tables: dict[str, Sequence[dict[str, Any]]] = {}
+    answers: Sequence[dict[str, Any]] = ()
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -58,8 +67,31 @@ class Component(BaseModel):
     outputs: ClassVar[dict[str, str]] = {}
     fault_output: ClassVar[str] = "errors"
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the options are the same; what a component holds beside them is none of it."""
+        return type(self) is type(other) and all(getattr(self, n) == getattr(other, n) for n in type(self).model_fields)
+
     def check(self, flow: "Flow", node: "Node") -> Iterable[Problem]:
         """Yield what is wrong with this node in its flow; never connects."""
+        return ()
+
+    def reads(self, given: "Mapping[str, Type]") -> "Iterable[tuple[str, Expression, Mapping[str, Type]]]":
+        """Yield each expression of the options with its path and the fields that it may name, for the check of types.
+
+        By default those are the fields of what comes in; an expression that looks at something else says so here, or
+        is left out.
+        """
+        return ((option, expression, given) for option, expression in option_expressions(self))
+
+    def check_fields(self, flow: "Flow", node: "Node", given: "Mapping[str, Type]") -> Iterable[Problem]:
+        """Yield what is wrong with options that name fields, where all fields that come in are known."""
+        return ()
+
+    async def probe(self, node: "Node", reach: "Reach") -> Iterable[Problem]:
+        """Return what is wrong with what this node would reach; only `lint --connect` asks.
+
+        It changes nothing there: `reach` has what is tried alike, each with a bound of time.
+        """
         return ()
 
     def slow(self, flow: "Flow", node: "Node") -> Iterable[Slow]:
@@ -74,9 +106,21 @@ class Component(BaseModel):
         """Return the component as it runs at a place; in flow tests this is not called."""
         return self
 
-    def implies(self, name: str) -> dict[str, dict[str, Any]]:
-        """Return nodes that come with this one: section → name → node, as in YAML."""
+    def side_outputs(self) -> Mapping[str, str]:
+        """Return the outputs beside the main one with what they have: those of the class, unless options name them."""
+        return self.outputs
+
+    def implies(self, name: str, flow: str = "") -> dict[str, dict[str, Any]]:
+        """Return what comes with this node: section → name → what stands there, as in YAML.
+
+        Those of `tables` and `queries` come where the flow has none of that name; a source that comes with several
+        nodes comes once.
+        """
         return {}
+
+    def beside(self) -> Iterable[str]:
+        """Return the sources whose events this operator gets past its `where` and `key`; they come with it."""
+        return ()
 
     @classmethod
     def options(cls, value: Any) -> Any:
@@ -116,6 +160,18 @@ class RoutedSource(Source):
 
     async def answer(self, request: "Request", intake: Intake) -> "Response":
         """Take one request, answer it after the commit."""
+        raise NotImplementedError
+
+
+class SocketSource(Source):
+    """A pushed source whose clients hold a WebSocket to the gateway's HTTP port."""
+
+    def socket(self) -> tuple[str, str | None]:
+        """Return path and the role that is asked for (None: anybody)."""
+        raise NotImplementedError
+
+    async def serve(self, socket: ClientSocket, intake: Intake) -> None:
+        """Take what one client sends, until it is gone."""
         raise NotImplementedError
 
 

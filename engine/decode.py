@@ -1,11 +1,13 @@
 """Turn what the inbox holds into events: payloads decoded in C, by the type that the flow's declarations give."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
+from engine import text_formats
 from engine.block import Block
 from engine.dead import DeadLetter
 from engine.errors import EventFault
@@ -14,6 +16,7 @@ from engine.event_time import event_time
 from engine.flow import Flow, Node
 from engine.outputs import COUNTS, DEAD
 from engine.retry import ENTRY, RETRY, Retried
+from engine.topic_levels import levels_of
 
 Run = tuple[str, list[Any]]
 Decode = Callable[[list[bytes]], list[Any]]
@@ -41,13 +44,42 @@ def anything(payload: bytes) -> dict[str, Any]:
     return found if type(found) is dict else {"value": found}
 
 
+def as_text(payload: bytes) -> dict[str, Any]:
+    """Decode a payload that is UTF-8 text."""
+    return {"value": payload.decode()}
+
+
+def as_base64(payload: bytes) -> dict[str, Any]:
+    """Take any bytes, written in base64."""
+    return {"value": b64encode(payload).decode()}
+
+
+def msgpack_object(payload: bytes) -> dict[str, Any]:
+    """Decode a payload that must be a MessagePack map with names that are text."""
+    try:
+        found = text_formats.read_msgpack(payload)
+    except ValueError as fault:
+        raise msgspec.DecodeError(str(fault)) from None
+    if type(found) is not dict:
+        raise msgspec.DecodeError(f"a MessagePack map; got {_NAMES.get(type(found), type(found).__name__)}")
+    return found
+
+
 _JSON = msgspec.json.Decoder()
 _NAMES = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
 
 
+_DECODERS = {"json": json_object, "any": anything, "text": as_text, "bytes": as_base64, "msgpack": msgpack_object}
+
+
+def payload_of(node: Node) -> str:
+    """Return what the payloads of a source are: json, any, text, bytes or msgpack."""
+    return str(getattr(node.component, "payload", "json"))
+
+
 def decoder_of(node: Node) -> Callable[[bytes], dict[str, Any]]:
     """Return the decoder of a source: `payload: any` takes what comes, the default wants a JSON object."""
-    return anything if getattr(node.component, "payload", "json") == "any" else json_object
+    return _DECODERS[payload_of(node)]
 
 
 def decode_lines(decoder: "msgspec.json.Decoder[Any]", payloads: list[bytes]) -> list[Any]:
@@ -71,9 +103,19 @@ def _decode_one(decoder: "msgspec.json.Decoder[Any]", payload: bytes) -> Any:
         return None
 
 
-def decode_any(payloads: list[bytes]) -> list[Any]:
-    """Decode payloads of triggers."""
-    return [anything(payload) for payload in payloads]
+def decode_each(decoder: Callable[[bytes], dict[str, Any]], payloads: list[bytes]) -> list[Any]:
+    """Decode payloads that are no JSON, None for one that cannot be."""
+    try:
+        return [decoder(payload) for payload in payloads]
+    except UNDECODABLE:
+        return [_decode_with(decoder, payload) for payload in payloads]
+
+
+def _decode_with(decoder: Callable[[bytes], dict[str, Any]], payload: bytes) -> Any:
+    try:
+        return decoder(payload)
+    except UNDECODABLE:
+        return None
 
 
 class Decoding:
@@ -82,9 +124,11 @@ class Decoding:
     def __init__(self, flow: Flow) -> None:
         self._nodes = flow.nodes
         self._decoders = {node.name: decoder_of(node) for node in flow.section("sources")}
+        self._levels = {node.name: levels_of(node.component) for node in flow.section("sources")}
         self._times: dict[str, str | None] = {
             node.name: getattr(node.component, "time", None) for node in flow.section("sources")
         }
+        self._completed = {name for name, time in self._times.items() if time or self._levels[name]}
 
     def runs(self, blocks: Iterable[Block], prefix: bytes) -> list[Run]:
         """Decode blocks; what cannot be decoded goes out as dead letters under "!"."""
@@ -129,7 +173,13 @@ class Decoding:
     def _decode(self, event: Event, payload: bytes, source: str) -> None:
         _check_size(event.meta or {})
         event.data = self._decoders[source](payload)
-        if field := self._times[source]:
+        self._complete(event)
+
+    def _complete(self, event: Event) -> None:
+        """Add the fields that the topic gives, and take the event's own time."""
+        if levels := self._levels[event.source]:
+            event.data |= levels.fields(event.topic)
+        if field := self._times[event.source]:
             event.time = event_time(event.data.get(field), field, event.arrival)
 
     def _block(self, block: Block, prefix: bytes, found: list[Run]) -> None:
@@ -151,9 +201,8 @@ class Decoding:
                 if event.meta is not None:
                     _check_size(event.meta)
                 event.data = decoders[index](payload)  # type: ignore[misc]
-                field = self._times[names[index]]
-                if field is not None:
-                    event.time = event_time(event.data.get(field), field, arrival)
+                if names[index] in self._completed:
+                    self._complete(event)
             except Exception as fault:
                 found.append((DEAD, [_undecodable(event, payload, fault, decoders[index] is None)]))
                 last = -1
@@ -171,9 +220,11 @@ def received(blocks: Iterable[Block]) -> list[tuple[str, int]]:
 
 
 def _check_size(meta: dict[str, Any]) -> None:
-    """Refuse what its source has cut."""
+    """Refuse what its source has cut, or could not read."""
     if "oversize" in meta:
         raise EventFault(f"a payload of at most {meta['largest']} bytes; got {meta['oversize']}")
+    if "unread" in meta:
+        raise EventFault(meta["unread"])
 
 
 def _undecodable(event: Event, payload: bytes, fault: Exception, gone: bool) -> DeadLetter:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.bundle import bundle
 from engine.component import Place
 from engine.errors import UsageFault
 from engine.flow import Flow, Node
@@ -68,8 +69,13 @@ def deployed_flows(settings: Settings) -> list[str]:
 
 def record_of(flow: Flow, overrides: dict[str, str], highest: dict[str, int]) -> Deployed:
     """Return the record of a flow that is deployed now from its file."""
-    text = flow.path.read_bytes().decode(errors="replace")
-    return Deployed(str(flow.path.resolve()), text, digest(text), overrides, highest)
+    text = whole_text(flow)
+    return Deployed(str(flow.path.resolve()), text, digest(text), overrides | flow.instance, highest)
+
+
+def whole_text(flow: Flow) -> str:
+    """Return the text of a flow's file with the files that it includes."""
+    return bundle(flow.path.read_bytes().decode(errors="replace"), flow.files)
 
 
 def digest(text: str) -> str:
@@ -79,7 +85,8 @@ def digest(text: str) -> str:
 
 def read_flow(settings: Settings, record: Deployed) -> Flow:
     """Return the flow of a record as it is written; its findings are in its document."""
-    return load_text(record.text, Path(record.source), surroundings(settings, record.overrides))
+    around = msgspec.structs.replace(surroundings(settings, record.overrides), judged=False)
+    return load_text(record.text, Path(record.source), around)
 
 
 def place_flow(flow: Flow, settings: Settings, highest: dict[str, int], *, muted: bool = False) -> Flow:

@@ -1,5 +1,6 @@
 """A flow file as it was read: plain values, the position of each, and what is wrong with it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from engine.errors import Finding, did_you_mean
@@ -23,6 +24,7 @@ class Document:
         self.broken: dict[str, set[str]] = {}
         self._marks: dict[Where, tuple[int, int]] = {}
         self._texts: dict[Where, tuple[int, int, str | None]] = {}
+        self._homes: dict[Where, tuple[str, str]] = {}
         self._lost: set[Where] = set()
         self._found: set[Finding] = set()
         self._guesses = 0
@@ -72,6 +74,30 @@ class Document:
         """Remember where a text begins, and the text if it stands there letter by letter."""
         self._texts[where] = (line + 1, column + 1, written)
 
+    def adopt(self, part: "Document", where: Where, there: Where, by: str) -> None:
+        """Let `there` stand where another file has `where`; `by` says who included it."""
+        self._marks[there] = part.at(where)
+        self._texts[there] = part._texts.get(where, (*part.at(where), None))
+        self._homes[there] = (part.path, by)
+        if part.lost(where):
+            self.lose(there)
+
+    def home(self, where: Where) -> str:
+        """Return the file in which a part stands."""
+        return self._home(where)[0]
+
+    def _home(self, where: Where) -> tuple[str, str]:
+        while where and where not in self._marks:
+            where = where[:-1]
+        return self._homes.get(where, (self.path, ""))
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        """Add findings of another file."""
+        for finding in findings:
+            if finding not in self._found:
+                self._found.add(finding)
+                self.findings.append(finding)
+
     def lose(self, where: Where) -> None:
         """Say nothing more of a part: what is wrong with it has been said."""
         self._lost.add(where)
@@ -93,9 +119,12 @@ class Document:
         if self.lost(where):
             return
         line, column = self.at(where) if offset is None else self.inside(where, text, offset)
-        finding = Finding(
-            code=code, message=message, path=self.path, line=line, column=column, node=node, option=option, hint=hint
+        path, by = self._home(where)
+        message += f" (included by {by})" if by else ""
+        self.take(
+            [
+                Finding(
+                    code=code, message=message, path=path, line=line, column=column, node=node, option=option, hint=hint
+                )
+            ]
         )
-        if finding not in self._found:
-            self._found.add(finding)
-            self.findings.append(finding)

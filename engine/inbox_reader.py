@@ -12,7 +12,10 @@ from engine.gap import Gap
 
 
 class InboxReader:
-    """Reads an inbox by offset, in any process, while the writer writes. Raises EnvironmentFault when there is none."""
+    """Reads an inbox by offset, in any process, while the writer writes. Raises EnvironmentFault when there is none.
+
+    `inside` tells whether the last read ended inside of a commit.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -21,6 +24,7 @@ class InboxReader:
             self.stream = inbox_file.stream(self._connection)
         self.prefix = stream_prefix(self.stream)
         self._open: Block | None = None
+        self.inside = False
 
     def read(self, offset: int, limit_records: int = 2_000) -> list[Block]:
         """Return up to `limit_records` records after `offset` (0: from the beginning), in order; empty at the head.
@@ -41,6 +45,7 @@ class InboxReader:
                     break
             if not found:
                 self._check_head(offset)
+            self.inside = bool(found and self._open and found[-1].last < self._open.last)
         return found
 
     def _blocks(self, offset: int) -> Generator[Block, None, None]:

@@ -2,19 +2,25 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
+from engine.bundle import Files, unbundle
 from engine.channels import ChannelSpec
 from engine.document import Document
 from engine.errors import SpecFault, SpecProblem
 from engine.flow import Flow
 from engine.flow_tests import FlowTest
+from engine.flow_types import check_types
+from engine.include import Filling, Includer
+from engine.instances import read_instances
+from engine.live_table import LiveTables
 from engine.model_faults import report, shown
-from engine.nodes import read_nodes
+from engine.nodes import Options, read_nodes
 from engine.paths import check_path
 from engine.queries import QuerySpec
 from engine.registry import SECTIONS
@@ -23,18 +29,39 @@ from engine.tables import Table, check_tables, resolved
 from engine.wiring import check_wiring
 from engine.yaml_reader import parse, read
 
-KEYS = ("flow", "about", "settings", "tables", *SECTIONS, "channels", "queries", "pages", "tests")
+KEYS = (
+    "flow",
+    "about",
+    "for_each",
+    "include",
+    "settings",
+    "tables",
+    *SECTIONS,
+    "channels",
+    "queries",
+    "pages",
+    "tests",
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def load(path: Path, around: Surroundings | None = None) -> Flow:
-    """Return the flow of a file; what is wrong with it stands in `flow.document.findings`."""
-    return _load(read(path), path, around or Surroundings())
+    """Return the flow of a file, the first of its instances; what is wrong stands in `flow.document.findings`."""
+    return _load(read(path), path, around or Surroundings(), {})
+
+
+def load_all(path: Path, around: Surroundings | None = None) -> list[Flow]:
+    """Return every instance of a flow file: one, where it has no `for_each`."""
+    around = around or Surroundings()
+    first = load(path, around)
+    rest = [msgspec.structs.replace(around, overrides={**around.overrides, **key}) for key in first.instances[1:]]
+    return [first, *(load(path, other) for other in rest)]
 
 
 def load_text(text: str, path: Path = Path("flow.yaml"), around: Surroundings | None = None) -> Flow:
-    """Return the flow of a text."""
-    return _load(parse(text.encode(errors="surrogatepass"), Document(str(path))), path, around or Surroundings())
+    """Return the flow of a text, behind which the files that it includes may stand (engine/bundle.py)."""
+    main, files = unbundle(text)
+    return _load(parse(main.encode(errors="surrogatepass"), Document(str(path))), path, around or Surroundings(), files)
 
 
 def find_flows(paths: Iterable[Path], *, below: bool = False) -> list[Path]:
@@ -53,37 +80,63 @@ def _names_a_flow(file: Path) -> bool:
     return re.search(r"^flow\s*:", file.read_text(errors="replace"), re.MULTILINE) is not None
 
 
-def _load(document: Document, path: Path, around: Surroundings) -> Flow:
-    flow = Flow(name="", path=path, document=document)
+def _load(document: Document, path: Path, around: Surroundings, given: dict[str, str]) -> Flow:
+    flow, files = Flow(name="", path=path, document=document), Files(path.parent, given)
     spec = document.value
     if isinstance(spec, dict):
-        _read(flow, spec, around)
+        spec = document.value = Includer(document, files).included(spec)
+        _read(flow, spec, around, files)
     elif not document.findings:
         document.find("flow", (), f"a mapping with the sections of a flow; got {shown(spec)}")
-    document.findings.sort(key=lambda finding: (finding.line, finding.column))
+    flow.files = files.read
+    document.findings.sort(key=lambda finding: (finding.path != document.path, finding.line, finding.column))
     return flow
 
 
-def _read(flow: Flow, spec: dict[str, Any], around: Surroundings) -> None:
+def _read(flow: Flow, spec: dict[str, Any], around: Surroundings, files: Files) -> None:
     """Read every section; what needs more than one is checked at the end."""
     document = flow.document
     misplaced = _unknown_sections(document, spec)
+    entry = _instance(flow, spec, around, files)
+    around = msgspec.structs.replace(around, facts={**around.facts, **entry})
     flow.settings = read_settings(document, spec.get("settings"), around)
     rest = {
-        key: substitute(document, value, flow.settings, (key,))
+        key: substitute(document, value, _small(flow.settings, entry) if key == "flow" else flow.settings, (key,))
         for key, value in spec.items()
-        if key not in ("settings", "tests")
+        if key not in ("settings", "tests", "for_each")
     }
     flow.name, flow.about = _flow_name(document, rest), _about(document, rest)
-    flow.tables = _tables(document, _mapping(document, rest, "tables"))
-    flow.channels = _specs(document, _mapping(document, rest, "channels"), "channel", ChannelSpec.parse)
-    flow.queries = _specs(document, _mapping(document, rest, "queries"), "query", QuerySpec.parse)
-    flow.pages = dict(_pages(document, _mapping(document, rest, "pages"), flow.path.parent))
     sections = {section: _mapping(document, rest, section) for section in SECTIONS}
-    flow.nodes, unread = read_nodes(document, sections, flow.settings, flow.path.parent)
+    flow.live = _live(_mapping(document, rest, "tables"))
+    context = Options(flow.settings, flow.path.parent, flow.live.tables)
+    flow.nodes, unread, implied = read_nodes(document, sections, context, flow.name)
+    flow.tables = _tables(document, implied.get("tables", {}) | _mapping(document, rest, "tables"))
+    flow.channels = _specs(document, _mapping(document, rest, "channels"), "channel", ChannelSpec.parse)
+    queries = implied.get("queries", {}) | _mapping(document, rest, "queries")
+    flow.queries = _specs(document, queries, "query", QuerySpec.parse)
+    flow.pages = dict(_pages(document, _mapping(document, rest, "pages"), flow.path.parent))
     flow.unread = unread | misplaced
-    flow.tests = _tests(document, spec.get("tests"))
+    flow.tests = _tests(document, Filling(document, entry, "").plain(spec.get("tests")))
     check_wiring(flow)
+    if around.judged:
+        check_types(flow)
+
+
+def _instance(flow: Flow, spec: dict[str, Any], around: Surroundings, files: Files) -> dict[str, Any]:
+    """Return the values of the instance that this flow is; `flow.instances` gets the keys of all."""
+    instances = read_instances(flow.document, spec.get("for_each"), files)
+    entries = instances.chosen(flow.document, around.overrides)
+    flow.instances = [instances.key(entry) for entry in entries]
+    entry, name = entries[0] if entries else {}, spec.get("flow")
+    if len(instances.entries) > 1 and not any(f"${{{key}}}" in str(name) for key in entry):
+        message = (
+            f"a name that differs in each instance, such as 'flow: oven_${{{next(iter(entry))}}}'; got {shown(name)}"
+        )
+        flow.document.find("flow-name", ("flow",), message, option="flow")
+    settings = spec.get("settings")
+    for key in entry.keys() & (settings.keys() if isinstance(settings, dict) else ()):
+        flow.document.find("setting", ("settings", key), f"a name that for_each does not give; got '{key}'", option=key)
+    return entry
 
 
 def _unknown_sections(document: Document, spec: dict[str, Any]) -> frozenset[str]:
@@ -97,6 +150,11 @@ def _unknown_sections(document: Document, spec: dict[str, Any]) -> frozenset[str
     for section in ("tables", "channels", "queries"):
         document.broken.setdefault(section, set()).update(names)
     return frozenset(names)
+
+
+def _small(settings: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with an instance's values in small letters, as names of flows are: site A is `site_a`."""
+    return settings | {key: value.lower() for key, value in entry.items() if isinstance(value, str)}
 
 
 def _flow_name(document: Document, spec: dict[str, Any]) -> str:
@@ -134,6 +192,15 @@ def _tables(document: Document, specs: dict[str, Any]) -> dict[str, Table]:
         if not document.follows(("tables", *problem.where)):
             _find(document, "table", "tables", problem)
     return tables if problems else resolved(tables)
+
+
+def _live(specs: dict[str, Any]) -> LiveTables:
+    """Return the live tables, which expressions name; what is wrong with a table is said where it is read."""
+    found = {}
+    for name, spec in specs.items():
+        with suppress(SpecFault):
+            found[name] = Table.parse(name, spec)
+    return LiveTables(found if check_tables(found) else resolved(found))
 
 
 def _specs(

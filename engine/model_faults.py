@@ -1,5 +1,6 @@
 """Say pydantic's errors as findings: what is expected, what was found, and the name that was meant."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from engine.document import Document, Where
 from engine.errors import did_you_mean
+from engine.quantities import duration_text, is_duration
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -36,6 +38,8 @@ _EXPECTED = {
     "string_pattern_mismatch": "text like {pattern}",
 }
 _QUANTITIES = ("duration", "rate", "size")
+_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_HINT = re.compile(r"(?P<message>.*) \((?P<hint>did you mean '[^']*'\?)\)", re.DOTALL)
 Path = tuple[int | str, ...]
 
 
@@ -69,16 +73,27 @@ def report(
     errors = [(error, _path(document, where, error, model, strip)) for error in fault.errors()]
     said: dict[Path, list[tuple[str, str, str]]] = {}
     for error, path in errors:
-        said.setdefault(path, []).append(_say(error, model, path))
+        written = _as_written(document, (*where, *_spelt(path, strip)), error)
+        said.setdefault(path, []).append(_say(written, model, path))
     misspelt = {hint for found in said.values() for _, _, hint in found}
     for error, path in errors:
         found = said.pop(path, [])
         if not found or (error["type"] == "missing" and f"did you mean '{path[-1]}'?" in misspelt):
             continue
-        spelt = path[1:] if strip and path and path[0] == strip else path
+        spelt = _spelt(path, strip)
         (code, message, hint), (text, offset) = _joined(found), _place(error)
         name = ".".join(map(str, (*([option] if option else ()), *spelt)))
         document.find(code, (*where, *spelt), message, node=node, option=name, hint=hint, text=text, offset=offset)
+
+
+def _spelt(path: Path, strip: str) -> Path:
+    return path[1:] if strip and path and path[0] == strip else path
+
+
+def _as_written(document: Document, where: Where, error: ErrorDetails) -> ErrorDetails:
+    """Return an error of a bound with a duration or size as the file has it, not as what it was read to."""
+    written = document.said(where) if error["type"] in _BOUNDS and document.has(where) else None
+    return {**error, "input": written} if is_duration(written) else error
 
 
 def _joined(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
@@ -99,13 +114,18 @@ def _path(document: Document, where: Where, error: ErrorDetails, model: type[Bas
         if spoken or not (isinstance(part, str) and _invented(part)):
             found.append(part)
     named = tuple(_named(error)[0].split("."))
-    if named[0] and (document.has((*where, *found, *named)) or named[0] in _options(model, tuple(found))):
+    spelt = found[1:] if strip and found[:1] == [strip] else found
+    if named[0] and (document.has((*where, *spelt, *named)) or named[0] in _options(model, tuple(found))):
         found += named
     return tuple(found)
 
 
 def _invented(part: str) -> bool:
-    return any(mark in part for mark in "[]()") or part in ("str", "int", "float", "bool")
+    return (
+        any(mark in part for mark in "[]()")
+        or part.startswith("constrained-")
+        or part in ("str", "int", "float", "bool")
+    )
 
 
 def _named(error: ErrorDetails) -> tuple[str, str]:
@@ -141,7 +161,9 @@ def _say(error: ErrorDetails, model: type[BaseModel], path: Path) -> tuple[str, 
         return kind, f"{error['msg']}; {joint} {shown(value)}", str(context.get("hint") or "")
     if kind in _QUANTITIES:
         return kind, f"{error['msg']}; got {shown(value)}", ""
-    return "option-value", _expected(error, path), ""
+    expected = _expected(error, path)
+    hinted = _HINT.fullmatch(expected)
+    return ("option-value", hinted["message"], hinted["hint"]) if hinted else ("option-value", expected, "")
 
 
 def _expected(error: ErrorDetails, path: Path) -> str:
@@ -149,7 +171,7 @@ def _expected(error: ErrorDetails, path: Path) -> str:
     template = _EXPECTED.get(error["type"])
     value = error.get("input")
     if template is not None:
-        return f"{template.format(**(error.get('ctx') or {}))}; got {shown(value)}"
+        return f"{_bound(template, error.get('ctx') or {}, value)}; got {shown(value)}"
     option, message = _named(error)
     parts = option.split(".") if option else []
     if parts and list(map(str, path[-len(parts) :])) == parts:
@@ -157,7 +179,15 @@ def _expected(error: ErrorDetails, path: Path) -> str:
     elif parts:
         message = f"{option}: {message}"
     expected = message[:1].lower() + message[1:]
-    return expected if isinstance(value, dict) else f"{expected}; got {shown(value)}"
+    return expected if isinstance(value, dict) or "; got " in expected else f"{expected}; got {shown(value)}"
+
+
+def _bound(template: str, context: dict[str, Any], value: Any) -> str:
+    """Return what is expected; the bound of a duration as a flow writes it."""
+    bound = next((context[name] for name in ("gt", "ge", "lt", "le") if context.get(name)), None)
+    if bound is not None and is_duration(value):
+        return template.partition("{")[0] + duration_text(int(bound))
+    return template.format(**context)
 
 
 def _inside(value: Any, parts: list[str]) -> Any:

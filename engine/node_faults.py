@@ -1,12 +1,12 @@
 """What an exception at a node means, in the terms of its options."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from engine.errors import EventFault
 from engine.event import Event
-from engine.expressions import Expression
 from engine.flow import Node
+from engine.option_expressions import option_expressions
 
 
 def key_text(value: Any) -> str:
@@ -18,7 +18,8 @@ def key_text(value: Any) -> str:
 
 def explainer(node: Node) -> Callable[[Exception, Event], Exception]:
     """Return what turns a wrong type in one of a node's expressions into a reason with the values."""
-    known = [e for e in (node.where, node.key) if e is not None] + list(expressions(node.component))
+    known = [e for e in (node.where, node.key) if e is not None]
+    known += [expression for _, expression in option_expressions(node.component)]
 
     def explain(fault: Exception, event: Event) -> Exception:
         meant = node.component.explain(fault, event)
@@ -33,12 +34,3 @@ def explainer(node: Node) -> Callable[[Exception, Event], Exception]:
         return fault
 
     return explain
-
-
-def expressions(component: Any) -> Iterator[Expression]:
-    """Yield the expressions among a component's options."""
-    for name in type(component).model_fields:
-        value = getattr(component, name)
-        for part in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(part, Expression):
-                yield part

@@ -31,19 +31,21 @@ class Options(msgspec.Struct, frozen=True):
 
     settings: Mapping[str, Any]
     pack: Path = Path()
+    tables: Mapping[str, Any] = {}
 
 
 class NodeReader:
     """Reads one file's nodes; problems go to the document."""
 
-    def __init__(self, document: Document, settings: Mapping[str, Any], pack: Path) -> None:
-        self.document = document
-        self.context = Options(settings, pack)
+    def __init__(self, document: Document, context: Options, flow: str = "") -> None:
+        self.document, self.flow = document, flow
+        self.implied: dict[str, dict[str, Any]] = {}
+        self.context = context
         self.kinds: dict[str, Kinds] = {}
         self.unusable: set[str] = set()
         self.nodes: dict[str, Node] = {}
         for section in SECTIONS:
-            self.kinds[section], faults = kinds(section, pack)
+            self.kinds[section], faults = kinds(section, context.pack)
             self.unusable |= faults.keys()
             for kind, fault in faults.items():
                 document.find("component", (section,), f"components that can be used; {fault}", option=kind)
@@ -117,14 +119,23 @@ class NodeReader:
         built = None if kind is None else self._component(section, name, kind, options, where)
         if built is None:
             return
+        beside = tuple(map(Input, built.beside()))
         self.nodes[name] = Node(
-            name=name, section=section, component=built, inputs=inputs, where=condition, key=key,
-            about=str(spec.get("about") or ""), was=str(spec.get("was") or ""),
+            name=name, section=section, component=built, inputs=inputs + beside, beside=beside,
+            where=condition, key=key, about=str(spec.get("about") or ""), was=str(spec.get("was") or ""),
             on_error=str(spec.get("on_error", "dead_letters")),
         )  # fmt: skip
-        for implied, nodes in built.implies(name).items():
-            for other, other_spec in nodes.items():
-                self.read(implied, other, other_spec)
+        for implied, specs in built.implies(name, self.flow).items():
+            for other, other_spec in specs.items():
+                self._imply(implied, other, other_spec)
+
+    def _imply(self, section: str, name: str, spec: Any) -> None:
+        """Read a node that comes with another one, or note a table or a query; what several nodes imply comes once."""
+        known = self.implied.setdefault(section, {})
+        if known.get(name) != spec and not (section == "sources" and name in known):
+            known[name] = spec
+            if section in SECTIONS:
+                self.read(section, name, spec)
 
     def _kind(self, section: str, name: str, spec: dict[str, Any], where: Where) -> tuple[str | None, Any]:
         known, common = self.kinds[section], COMMON[section]
@@ -173,7 +184,7 @@ class NodeReader:
             return None
         text = str(value).lower() if isinstance(value, bool) else str(value)
         try:
-            return parse_expression(text, self.context.settings)
+            return parse_expression(text, self.context.settings, self.context.tables)
         except ExpressionFault as fault:
             self.document.find(
                 "expression", at, f"{fault}; in {shown(text)}", node=name, option=option, hint=fault.hint or "",
@@ -198,11 +209,15 @@ class NodeReader:
 
 
 def read_nodes(
-    document: Document, sections: dict[str, dict[str, Any]], settings: Mapping[str, Any], pack: Path
-) -> tuple[dict[str, Node], frozenset[str]]:
-    """Return all nodes by name, in file order, and the names of those that cannot be read."""
-    reader = NodeReader(document, settings, pack)
+    document: Document, sections: dict[str, dict[str, Any]], context: Options, flow: str = ""
+) -> tuple[dict[str, Node], frozenset[str], dict[str, dict[str, Any]]]:
+    """Return all nodes by name, in file order, the names of those that cannot be read, and what comes with nodes.
+
+    That is section → name → spec; its nodes are among the nodes.
+    """
+    reader = NodeReader(document, context, flow)
     for section, specs in sections.items():
         for name, spec in specs.items():
             reader.read(section, name, spec)
-    return reader.nodes, frozenset(name for specs in sections.values() for name in specs) - reader.nodes.keys()
+    unread = frozenset(name for specs in sections.values() for name in specs) - reader.nodes.keys()
+    return reader.nodes, unread, reader.implied

@@ -41,7 +41,7 @@ class Outlet:
     ) -> None:
         self.book = book or Book()
         found = spills or {}
-        self.lanes = {name: Lane(name, drop, found.get(name), self._letters_stored) for name in openers}
+        self.lanes = {name: Lane(name, drop, found.get(name), self.letters_stored) for name in openers}
         self._openers = openers
         self._tasks: list[asyncio.Task[None]] = []
         self._answering = answering
@@ -78,7 +78,8 @@ class Outlet:
         self.book.refused(letter.node for letter in letters)
         self.lanes[DEAD].put(letters, wait=False)
 
-    async def _letters_stored(self) -> None:
+    async def letters_stored(self) -> None:
+        """Wait until the dead letters so far are stored."""
         await self.lanes[DEAD].drained()
 
     async def others_flushed(self, lane: str) -> None:

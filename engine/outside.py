@@ -1,6 +1,7 @@
 """What sinks reach in a worker: the database, channels, replies, dead letters, MQTT."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from engine.event import Event
 from engine.frames import Answer, Push
 from engine.letter import Letter
 from engine.retry import exact_of
+from engine.tallies import Tallies
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -47,6 +49,7 @@ class DeadLetters:
         self._store.add([stored(letter, self._version) for letter in kept])
         self.counts.update(letter.node for letter in kept)
         for letter in letters:
+            self._outside.tallies.failed(letter.event, letter.reason)
             log.debug("dead letter", node=letter.node, reason=letter.reason, id=letter.event.id.hex())
             if letter.event.source in self._replying:
                 await self._outside.answer(letter.event.id, 422, problem_body(letter))
@@ -73,6 +76,7 @@ class Outside:
     ) -> None:
         self.flow, self.database, self.metadata, self.mqtt = flow, database, metadata, mqtt
         self.answer_rows, self.outlet = answer_rows, outlet
+        self.tallies = Tallies()
         self._link, self._letters = link, letters
 
     async def push(self, pushes: list[Push]) -> None:
@@ -93,6 +97,28 @@ class Outside:
     def conflated(self, node: str, number: int) -> None:
         """Count events that a sink gave up for a later one."""
         self.outlet.book.conflated(node, number)
+
+    def dropped(self, node: str, number: int) -> None:
+        """Count events that a sink gave up by its bound."""
+        self.outlet.book.conflated(node, number)
+
+    def count(self, node: str, counts: Mapping[str, int]) -> None:
+        """Add to what a sink tells of its work beside the events written, such as rows that were left unchanged."""
+        known = self.outlet.lanes[node].state.counts
+        for name, number in counts.items():
+            known[name] = known.get(name, 0) + number
+
+    def spilled(self, node: str) -> int:
+        """Return how many events of a sink are on the disk, because its target is away."""
+        return self.outlet.lanes[node].state.spilled
+
+    def show(self, node: str, fault: str) -> None:
+        """Show what is wrong with a sink's target, which the sink itself does not wait for; an empty text: nothing."""
+        self.outlet.lanes[node].show(fault)
+
+    async def letters_stored(self) -> None:
+        """Wait until the dead letters so far are stored."""
+        await self.outlet.letters_stored()
 
     def dead(self, node: str, event: Event, reason: str, values: dict[str, Any] | None = None) -> None:
         """Send an event to the dead letters from a sink."""

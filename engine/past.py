@@ -14,6 +14,7 @@ from engine.flow import Flow
 from engine.gap import Gap
 from engine.harness import Harness
 from engine.inbox import InboxReader
+from engine.table_log import TableLogFile
 
 AT_ONCE = 2_000
 
@@ -69,6 +70,12 @@ class Past:
         with inbox_file.read_faults(self.path):
             found = inbox_file.first_since(self._connection, time)
             return inbox_file.head(self._connection)[0] + 1 if found is None else found
+
+    def know(self, flow: Flow, first: int) -> None:
+        """Let a flow see its live tables as they were before an event, and then as they changed."""
+        if flow.live:
+            log = TableLogFile(self.path.parent)
+            flow.live.load(log, log.before(first))
 
     def gaps(self) -> list[Gap]:
         """Return the stretches of time in which nothing could arrive."""

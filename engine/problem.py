@@ -4,12 +4,16 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What a component finds wrong with its own wiring; `option` is a path like `table` or `fields.device.max`."""
+    """What a component finds wrong with its own wiring; `option` is a path like `table` or `fields.device.max`.
+
+    What has the severity `warning` does not keep the flow from running.
+    """
 
     code: str
     option: str
     message: str
     hint: str = ""
+    severity: str = "error"
 
 
 class Slow(msgspec.Struct, frozen=True):

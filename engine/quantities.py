@@ -26,6 +26,11 @@ def parse_duration(value: Any) -> int:
     return round(sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
+def is_duration(value: Any) -> bool:
+    """Tell whether a value is written like a duration."""
+    return isinstance(value, str) and re.fullmatch(f"({_DURATION.pattern})+", value.strip()) is not None
+
+
 def parse_rate(value: Any) -> float:
     """Return a rate in events a second: `10/s`, `6/m`."""
     found = _RATE.fullmatch(str(value).strip())

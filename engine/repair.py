@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.asking import Asking
 from engine.block import Block
 from engine.component import Sink, Stateful
 from engine.errors import EnvironmentFault, Unavailable, UsageFault, did_you_mean
@@ -119,6 +120,10 @@ def _check(flow: Flow, node: Node, extent: Extent, changed: Mapping[str, int]) -
     """Refuse where the state, and with it what comes out, would not be what it was."""
     above = list(upstream(flow, node))
     stateful = sorted(one.name for one in above if isinstance(one.component, Stateful))
+    asking = sorted(one.name for one in above if isinstance(one.component, Asking))
+    if asking:
+        where = f"'{node.name}' lies behind {', '.join(asking)}, whose answers are not kept"
+        raise UsageFault(f"--repair: rows that the flow makes by itself; {where}")
     unseen = sorted(set(elsewhere(flow)) & {one.name for one in above})
     if unseen and (stateful or set(unseen) == {one.name for one in above if one.section == "sources"}):
         names = ", ".join(unseen)

@@ -11,8 +11,8 @@ from engine.letter import Letter
 
 RETRY = "!retry"
 ENTRY = ">"
-CUT = ("oversize", "largest")
-"""Marks in `meta` of a payload that its source has cut; edited data are whole."""
+CUT = ("oversize", "largest", "unread")
+"""Marks in `meta` of a payload that its source has cut, or could not read; edited data are whole."""
 
 
 class Retried(msgspec.Struct, array_like=True, gc=False, frozen=True):

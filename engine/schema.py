@@ -13,6 +13,7 @@ from engine.registry import SECTIONS, kinds
 
 EXPRESSION = {"type": ["string", "number", "boolean"], "description": "expression"}
 NAMES = {"pattern": "^[a-z][a-z0-9_]{0,62}$"}
+FLOW_NAME = {"pattern": r"^([a-z]|\$\{\w+\})([a-z0-9_]|\$\{\w+\}){0,62}$"}
 TEXT = {"type": "string"}
 SETTING = {"type": "string", "pattern": r"\$\{[^}]+\}", "title": "setting"}
 TYPE_ALONE = ("Parameter", "Rule")
@@ -22,16 +23,49 @@ ENTRY = {
     "anyOf": [{"required": ["env"]}, {"required": ["default"]}],
     "additionalProperties": False,
 }
+ONE_OF_MANY = {"type": ["string", "number", "boolean"]}
+FOR_EACH = {
+    "description": "One instance of the flow for each entry.",
+    "anyOf": [
+        {"type": "array", "items": {"type": "object", "propertyNames": NAMES}, "minItems": 1},
+        {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"anyOf": [TEXT, {"type": "array", "items": ONE_OF_MANY, "minItems": 1}]},
+        },
+    ],
+}
+INCLUDE = {
+    "type": "object",
+    "properties": {"file": TEXT, "with": {"type": "object", "propertyNames": NAMES}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
 COLUMNS = {"type": "array", "items": {"type": "array", "items": TEXT, "minItems": 1}}
-TABLE = {"type": "object", "properties": {"unique": COLUMNS, "index": COLUMNS}, "additionalProperties": TEXT}
+KEY = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
+LIVE = {
+    "anyOf": [
+        TEXT,
+        {"type": "boolean"},
+        {"type": "object", "properties": {"by": KEY}, "required": ["by"], "additionalProperties": False},
+    ],
+    "description": "Whether running flows see its rows in `table.x[key]` and `lookup`, and what they are found by.",
+}
+TABLE = {
+    "type": "object",
+    "properties": {"unique": COLUMNS, "index": COLUMNS, "live": LIVE},
+    "additionalProperties": TEXT,
+}
 
 
 def language_schema(pack: Path | None = None) -> dict[str, Any]:
     """Return the schema (draft 2020-12) of one flow file; with a pack's folder, of its own components too."""
     definitions: dict[str, Any] = {}
     properties: dict[str, Any] = {
-        "flow": {"type": "string", **NAMES, "description": "The flow's name."},
+        "flow": {"type": "string", **FLOW_NAME, "description": "The flow's name, with for_each with a `${…}` in it."},
         "about": TEXT,
+        "for_each": FOR_EACH,
+        "include": {"type": "array", "items": {"anyOf": [TEXT, INCLUDE]}},
         "settings": _named({"anyOf": [ENTRY, {"not": {"type": "object"}}]}),
         "tables": {"type": "object", "additionalProperties": TABLE},
         "channels": _named(_lifted(ChannelSpec, definitions, "channels")),

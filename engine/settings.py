@@ -38,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True):
     broker_port: int
     secret: SecretStr | None
     admin_password: SecretStr | None
+    mqtt_ca: str | None = None
+    mqtt_certificate: str | None = None
+    mqtt_key: str | None = None
 
     @property
     def local(self) -> bool:
@@ -55,7 +58,9 @@ class Settings(msgspec.Struct, frozen=True):
         if self.mqtt_url is None:
             return MqttPlace(MqttAddress("127.0.0.1", self.broker_port), 4, f"millstream-{instance}")
         try:
-            return MqttPlace(MqttAddress.parse(self.mqtt_url), "auto", f"millstream-{instance}")
+            address = MqttAddress.parse(self.mqtt_url)
+            files = address.with_files(self.mqtt_ca, self.mqtt_certificate, self.mqtt_key)
+            return MqttPlace(files, "auto", f"millstream-{instance}")
         except ValueError as fault:
             raise EnvironmentFault(f"MILLSTREAM_MQTT: {fault}") from None
 
@@ -89,6 +94,9 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         broker_port=_port(environment, "MILLSTREAM_BROKER_PORT", 1883),
         secret=_secret(environment, "MILLSTREAM_SECRET"),
         admin_password=_secret(environment, "MILLSTREAM_ADMIN_PASSWORD"),
+        mqtt_ca=environment.get("MILLSTREAM_MQTT_CA") or None,
+        mqtt_certificate=environment.get("MILLSTREAM_MQTT_CERTIFICATE") or None,
+        mqtt_key=environment.get("MILLSTREAM_MQTT_KEY") or None,
     )
 
 

@@ -8,6 +8,8 @@ import msgspec
 PAIR = 0x92
 """How MessagePack begins a list of two."""
 DEEPEST = 100
+HELD = bool | int | float | str | bytes | bytearray | datetime
+"""What is stored as it is."""
 
 
 def encoded(now: int, states: dict[str, Any]) -> bytes:
@@ -43,4 +45,4 @@ def storable(value: Any, depth: int = 0) -> Any:
         return [storable(inner, depth + 1) for inner in value]
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return float(value) if abs(value) < 1 << 1000 else None
-    return value if value is None or isinstance(value, bool | int | float | str | bytes | datetime) else str(value)
+    return value if value is None or isinstance(value, HELD) else str(value)

@@ -21,6 +21,8 @@ from engine.event import Event
 from engine.event_codec import decode_events, encode_events
 from engine.flow import Flow
 
+KEPT = ("files", "notices")
+"""Folders with a file for each sink that keeps something by itself."""
 LIMIT, KEEP_FREE = 4 << 30, 256 << 20  # bytes
 ROW_BYTES, ROW_EVENTS = 4 << 20, 2_000
 READ_BYTES, READ_EVENTS = 8 << 20, 10_000
@@ -240,6 +242,18 @@ def rename_spills(folder: Path, renamed: Mapping[str, str]) -> None:
         if _place(folder, old).exists():
             _place(folder, old).replace(_place(folder, new))
         forget_spills(folder, [old])
+    _rename_others(folder, renamed)
+
+
+def _rename_others(folder: Path, renamed: Mapping[str, str]) -> None:
+    """Give what sinks keep themselves their new names: all of them first by names that none has."""
+    for kind in KEPT:
+        for step in ("", ".new"):
+            for old, new in renamed.items():
+                for suffix in ("", "-wal", "-shm"):
+                    path = folder / kind / (f"{old}.db{suffix}" if not step else f"{new}.db{suffix}.new")
+                    if path.exists():
+                        path.replace(folder / kind / f"{new}.db{suffix}{'' if step else '.new'}")
 
 
 def forget_spills(folder: Path, sinks: Iterable[str]) -> None:

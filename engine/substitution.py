@@ -13,17 +13,24 @@ from engine.model_faults import shown
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _OPEN = re.compile(r"\$\{[^}]*$")
+STAND_IN = "a-secret-that-is-not-there"
 _KEYS = ("env", "default", "secret", "about")
 _TRUTH = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", list: "a JSON list", dict: "a JSON object"}
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What a flow is read in: environment variables, `--set` values, and facts such as `local`."""
+    """What a flow is read in: environment variables, `--set` values, and facts such as `local`.
+
+    What runs already is not `judged` by its types: a check that is new must not stop it. Where nothing is to run
+    (`lint`, `test`), secrets that are not there have a stand-in: `trying`.
+    """
 
     environment: Mapping[str, str] = {}
     overrides: Mapping[str, str] = {}
     facts: Mapping[str, Any] = msgspec.field(default_factory=lambda: {"local": True})
+    judged: bool = True
+    trying: bool = False
 
 
 def read_settings(document: Document, spec: Any, around: Surroundings) -> dict[str, Any]:
@@ -49,10 +56,14 @@ def _setting(document: Document, name: str, entry: Any, around: Surroundings, kn
     variable = entry.get("env") if isinstance(entry.get("env"), str) else None
     default, secret = substitute(document, entry.get("default"), known, where), entry.get("secret") is True
     given = around.overrides.get(name, around.environment.get(variable) if variable else None)
+    if given is None and secret and around.trying and variable and "default" not in entry:
+        return SecretStr(STAND_IN)
     if given is None:
         if variable and "default" not in entry:
             message = f"the environment variable {variable}, which has no default; got nothing"
             document.find("setting-missing", where, message, option=name)
+        if "default" not in entry:
+            document.broken.setdefault("settings", set()).add(name)
         return default
     return SecretStr(given) if secret else _typed(document, given, default, where)
 
@@ -102,10 +113,10 @@ def substitute(document: Document, value: Any, settings: Mapping[str, Any], wher
     problems = list(_problems(document, value, settings))
     for message, hint, offset in problems:
         document.find("unknown-setting", where, message, hint=hint, text=value, offset=offset)
-    if problems:
+    whole = _REFERENCE.fullmatch(value)
+    if problems or (whole and whole[1] in document.broken.get("settings", ())):
         document.lose(where)
         return None
-    whole = _REFERENCE.fullmatch(value)
     return settings[whole[1]] if whole else _REFERENCE.sub(lambda found: str(settings[found[1]]), value)
 
 

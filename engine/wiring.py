@@ -4,11 +4,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from engine.component import RoutedSource
+from engine.asking import Asking
+from engine.component import RoutedSource, SocketSource
 from engine.document import Where
 from engine.errors import SpecProblem
 from engine.flow import Flow, Input, Node
+from engine.flow_tests import Change, FlowTest, Send
+from engine.option_expressions import option_expressions
 from engine.problem import Problem
+from engine.pushed import pushed_events
 from engine.registry import SECTIONS
 
 ERRORS = "errors"
@@ -18,7 +22,7 @@ SHOWN = 10
 
 def outputs(node: Node) -> list[str]:
     """Return the side outputs of a node; every one has `errors`."""
-    return [*node.component.outputs, ERRORS]
+    return [*node.component.side_outputs(), ERRORS]
 
 
 def check_wiring(flow: Flow) -> None:
@@ -56,12 +60,13 @@ def _check_inputs(flow: Flow, base: Where, inputs: Sequence[Input], names: list[
         source = flow.nodes.get(wire.node)
         if source is None or source.section == "sinks":
             why = f"a source or operator; '{wire.node}' is a sink" if source else f"a node; got '{wire.node}'"
-            hint = "" if source else flow.document.guess(wire.node, [name for name in names if name != node])
+            hint = "" if source else flow.document.guess(wire.node, (name for name in names if name != node))
             flow.document.find("unknown-node", where, why, node=node, option="from", hint=hint)
         elif wire.output and wire.output not in outputs(source):
-            known = outputs(source)
-            message = f"an output of '{wire.node}' ({', '.join(known)}); got '{wire.output}'"
-            hint = flow.document.guess(wire.output, known)
+            message = f"an output of '{wire.node}' ({', '.join(outputs(source))}); got '{wire.output}'"
+            steps = [step.name for step in flow.steps_before(source) if wire.output in outputs(step)]
+            guess = flow.document.guess(wire.output, outputs(source))
+            hint = f"an earlier step has it: '{steps[0]}.{wire.output}'" if steps else guess
             flow.document.find("unknown-output", where, message, node=node, option="from", hint=hint)
         if wire in inputs[:number]:
             message = f"each input once; got '{wire}' again"
@@ -69,15 +74,28 @@ def _check_inputs(flow: Flow, base: Where, inputs: Sequence[Input], names: list[
 
 
 def _check_component(flow: Flow, node: Node) -> None:
-    """Tell what a component finds; what one finds that comes with another node is told at that node, once."""
+    """Tell what a component finds; what one finds that comes with another node is told at that node, once.
+
+    A source that comes with a node has options of that node, where what is wrong with them has been told.
+    """
     by = flow.nodes.get(node.inputs[0].node) if node.inputs and not flow.document.has(_base(node)) else None
-    for problem in node.component.check(flow, node):
+    if not node.inputs and flow.document.findings and not flow.document.has(_base(node)):
+        return
+    for problem in (*node.component.check(flow, node), *_unready(node)):
         told = by or node
         where = place_of(flow, told, told.kind, *_steps(problem.option))
         place = flow.document.at(where)
         seen = {(finding.line, finding.column) for finding in flow.document.findings} if by else set()
         if place not in seen and not flow.document.follows(where):
             _tell(flow, told, where, problem)
+
+
+def _unready(node: Node) -> Iterator[Problem]:
+    """Find what a sink would look up later than its event: it writes when its target is there."""
+    for option, expression in option_expressions(node.component) if node.section == "sinks" else ():
+        if expression.tables:
+            message = f"no live table in a sink, which writes later; got '{expression.text}'"
+            yield Problem("expression", option, message, "look it up before, with set or lookup")
 
 
 def _tell(flow: Flow, node: Node, where: Where, problem: Problem) -> None:
@@ -136,14 +154,18 @@ def _check_routes(flow: Flow) -> None:
     """Find sources that would be served at one path."""
     routes: dict[tuple[str, str], Node] = {}
     for node in flow.section("sources"):
-        if isinstance(node.component, RoutedSource):
-            method, path, _ = node.component.route()
+        if isinstance(node.component, RoutedSource | SocketSource):
+            method, path = _served(node.component)
             first = routes.setdefault((method, _shape(path)), node)
             if first is not node:
                 message = f"a path of its own; {method} {path} is the source '{first.name}'"
-                option = method.lower()
+                option = "path" if isinstance(node.component, SocketSource) else method.lower()
                 where = place_of(flow, node, node.kind, option)
                 flow.document.find("path-taken", where, message, node=node.name, option=option)
+
+
+def _served(source: RoutedSource | SocketSource) -> tuple[str, str]:
+    return source.route()[:2] if isinstance(source, RoutedSource) else ("WebSocket", source.socket()[0])
 
 
 def _check_specs(flow: Flow) -> None:
@@ -161,7 +183,8 @@ def _check_specs(flow: Flow) -> None:
 
 def _find_problem(flow: Flow, section: str, code: str, name: str, problem: SpecProblem) -> None:
     where, option = (section, name, *problem.where), ".".join(map(str, (name, *problem.where)))
-    if not flow.document.follows(where):
+    told = flow.document.has((section, name)) or not flow.document.findings
+    if told and not flow.document.follows(where):
         hint = problem.hint or flow.document.near(where)
         flow.document.find(code, where, problem.message, option=option, hint=hint)
 
@@ -206,8 +229,10 @@ def _wires(spec: dict[str, Any]) -> list[str]:
 def _check_tests(flow: Flow) -> None:
     sources = [node.name for node in flow.section("sources")]
     for index, test in enumerate(flow.tests):
+        _check_rows(flow, index, test)
+        _check_answers(flow, index, test)
         for number, send in enumerate(test.send):
-            if send.to not in sources and send.to not in flow.unread:
+            if isinstance(send, Send) and send.to not in sources and send.to not in flow.unread:
                 where = ("tests", index, "send", number, "to")
                 hint = flow.document.guess(send.to, sources)
                 option = ".".join(map(str, where))
@@ -216,12 +241,58 @@ def _check_tests(flow: Flow) -> None:
             _check_expected(flow, ("tests", index, "expect", name), name)
 
 
+def _check_answers(flow: Flow, index: int, test: FlowTest) -> None:
+    """Find answers to nodes that ask nobody."""
+    asking = [node.name for node in flow.section("operators") if isinstance(node.component, Asking)]
+    for name in test.answers:
+        if name not in asking and name not in flow.unread:
+            option, hint = f"tests.{index}.answers.{name}", flow.document.guess(name, asking)
+            message = f"a node that asks somebody outside; got '{name}'"
+            flow.document.find("test", ("tests", index, "answers", name), message, option=option, hint=hint)
+
+
+def _check_rows(flow: Flow, index: int, test: FlowTest) -> None:
+    """Find rows of a test that no live table of the flow has."""
+    given: list[tuple[Where, Where, str, list[dict[str, Any]]]] = []
+    for name, rows in test.tables.items():
+        given += [(("tables", name), ("tables", name, at), name, [row]) for at, row in enumerate(rows)]
+        given += [] if rows else [(("tables", name), (), name, [])]
+    for number, step in enumerate(test.send):
+        if isinstance(step, Change):
+            rows = [] if step.put is None else [step.put]
+            given.append((("send", number, "table"), ("send", number, "put"), step.table, rows))
+    for named, where, name, rows in given:
+        if name in flow.live.tables:
+            for row in rows:
+                _check_row(flow, ("tests", index, *where), name, row)
+        elif name not in flow.document.broken.get("tables", ()):
+            live = ", ".join(flow.live.tables) or "there is none"
+            message = f"a live table of the flow ({live}); got '{name}'"
+            _find_in_test(flow, ("tests", index, *named), message, name, flow.live.tables)
+
+
+def _check_row(flow: Flow, where: Where, name: str, row: dict[str, Any]) -> None:
+    table = flow.live.tables[name]
+    for message, column in table.problems(row):
+        _find_in_test(flow, (*where, *column), message, "".join(column), table.types)
+
+
+def _find_in_test(flow: Flow, where: Where, message: str, got: str, known: Iterable[str]) -> None:
+    hint = "" if got in known else flow.document.guess(got, known)
+    flow.document.find("test", where, message, option=".".join(map(str, where)), hint=hint)
+
+
 def _check_expected(flow: Flow, where: Where, name: str) -> None:
     base, dot, output = name.partition(".")
     node, option = flow.nodes.get(base), ".".join(map(str, where[:3]))
     if name == "deadletters" or base in flow.unread:
         return
-    if node is None:
+    if node is None and base in flow.channels:
+        events = pushed_events(flow, base)
+        if output not in events:
+            message = f"an event of channel '{base}' ({', '.join(events)}); got '{output}'"
+            flow.document.find("test", where, message, option=option, hint=flow.document.guess(output, events))
+    elif node is None:
         hint = flow.document.guess(name, [*flow.nodes, "deadletters"])
         flow.document.find("test", where, f"a node or deadletters; got '{name}'", option=option, hint=hint)
     elif dot and output not in outputs(node):

@@ -7,7 +7,7 @@ from engine.event import Event
 
 
 class Writer(Protocol):
-    """An open sink."""
+    """An open sink. One that wants many at once has `gather`: how many, and the seconds to wait for them."""
 
     async def write(self, events: list[Event]) -> None:
         """Return when the effect is durable; raise Unavailable to be called again with the same events."""

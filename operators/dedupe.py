@@ -1,12 +1,13 @@
 """`dedupe`: the same again is dropped."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from pydantic import Field
 
-from engine.api import Duration, Emit, Event, Example, Expression, Stateful, component
+from engine.api import Duration, Emit, Event, Example, Expression, Stateful, Type, component
 
 
 @component("dedupe")
@@ -33,6 +34,10 @@ class Dedupe(Stateful[dict[str, int]]):
             side={"repeated": [{"message_id": "a"}]},
         ),
     )
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what comes in."""
+        return given
 
     def _identity(self, event: Event) -> str:
         same: Any = event.data if self.by is None else self.by(event)

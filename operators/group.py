@@ -1,6 +1,6 @@
 """`group`: which group an event belongs to."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.api import (
     Place,
     Problem,
     Stateful,
+    Type,
     component,
     derived_id,
     did_you_mean,
@@ -68,7 +69,17 @@ class Group(Stateful[int]):
         elif self.table is not None and (shuffler := flow.shuffler(node)):
             yield Problem("order", "", unordered(shuffler), "group them before it")
 
-    def implies(self, name: str) -> dict[str, dict[str, Any]]:
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what comes in, with the group's number; what is opened has fields of its own."""
+        number = Type("number")
+        if output == "opened":
+            row = {"id": number, self.as_: number, "created_at": Type("time"), "implicit": Type("boolean")}
+            return row
+        if output or given is None:
+            return super().gives(given, output)
+        return {**given, self.as_: number}
+
+    def implies(self, name: str, flow: str = "") -> dict[str, dict[str, Any]]:
         """Return the sink that stores the groups."""
         if self.table is None:
             return {}

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -25,6 +25,7 @@ from engine.api import (
     Size,
     Slow,
     Stateless,
+    Type,
     component,
     derived_id,
 )
@@ -37,8 +38,8 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD
 class Image(Stateless):
     """Decode base64 pictures, check that each is a real one, store it once under its content's hash.
 
-    The field `as` gets the list of their addresses (`/media/<sha256>.<type>`). A broken picture goes to `name.rejected`
-    where that is wired, else to the dead letters, with its place in the list; the event itself goes on with the rest.
+    The field `as` gets the list of their addresses (`/media/<sha256>.<type>`). A broken picture is a dead letter with
+    its place in the list, and goes to `name.rejected` too where that is wired; the event itself goes on with the rest.
     Storing is idempotent; a picture is on disk before the event goes on.
     """
 
@@ -69,6 +70,13 @@ class Image(Stateless):
         """Find an option that undoes another."""
         if self.as_ in self.drop:
             yield Problem("option-value", "drop", f"other fields than '{self.as_}', which gets the addresses")
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what goes on, with the addresses; what is rejected has the picture's place in the list."""
+        if given is None or output not in ("", "rejected"):
+            return super().gives(given, output)
+        kept = {name: kind for name, kind in given.items() if name not in self.drop}
+        return {**kept, "index": Type("number", null=True)} if output else {**kept, self.as_: Type("list")}
 
     def slow(self, flow: Flow, node: Node) -> Iterable[Slow]:
         """Warn of events that are refused only after their pictures were decoded."""

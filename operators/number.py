@@ -1,6 +1,6 @@
 """`number`: a serial id that the flow itself counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from engine.api import (
     Place,
     Problem,
     Stateful,
+    Type,
     component,
     did_you_mean,
     unordered,
@@ -53,6 +54,12 @@ class Number(Stateful[int]):
             yield Problem("option-value", "", "a node without `key`: numbers are counted over all events; got a key")
         if self.table is not None and (shuffler := flow.shuffler(node)):
             yield Problem("order", "", unordered(shuffler), "number them before it, or let the table count")
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what comes in, with the number."""
+        if output or given is None:
+            return super().gives(given, output)
+        return {**given, self.as_: Type("number")}
 
     def deployed(self, place: Place) -> Component:
         """Go on above the ids that the table had when the flow was first deployed."""

@@ -1,6 +1,6 @@
 """`tally`: counts of good and bad, in all and by field, kept as events come."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -17,11 +17,14 @@ from engine.api import (
     Loop,
     LoopWriter,
     Node,
+    Problem,
     Slow,
     Stateful,
+    Type,
     component,
     derived_id,
     moment,
+    unknown_fields,
 )
 
 Pair = list[int]
@@ -91,6 +94,21 @@ class Tally(Stateful[Counts]):
         if any(most < 1 for most in latest.values()):
             raise ValueError("numbers of at least 1")
         return latest
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return the statistics' fields."""
+        if output:
+            return super().gives(given, output)
+        kinds = {dict: Type("dict"), float: Type("float"), int: Type("number")}
+        return {name: kinds.get(type(value), Type("time", null=True)) for name, value in self.empty().items()}
+
+    def check_fields(self, flow: Flow, node: Node, given: Mapping[str, Type]) -> Iterable[Problem]:
+        """Find fields that do not come in, and a judgement that cannot be one of two texts."""
+        named = [("of", self.of), *((f"by.{at}", field) for at, field in enumerate(self.by))]
+        yield from unknown_fields(flow, named, given)
+        judged = given.get(self.of, Type("any"))
+        if judged.kind not in ("any", "none", "text"):
+            yield Problem("field-type", "of", f"a field with text like '{self.good}'; '{self.of}' is {judged.shown}")
 
     def slow(self, flow: Flow, node: Node) -> Iterable[Slow]:
         """Warn of the whole statistics coming out for nearly every event."""

@@ -1,11 +1,12 @@
 """`throttle`: at most one event in a time."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 from pydantic import Field
 
-from engine.api import Duration, Emit, Event, Example, Stateful, component
+from engine.api import Duration, Emit, Event, Example, Stateful, Type, component
 
 
 class Held(msgspec.Struct, array_like=True):
@@ -42,6 +43,10 @@ class Throttle(Stateful[Held]):
             expect=[{"n": 1}, {"n": 3}],
         ),
     )
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what comes in."""
+        return given
 
     def on_event(self, state: Held | None, event: Event, emit: Emit) -> Held:
         """Pass, hold or drop."""

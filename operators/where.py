@@ -1,6 +1,8 @@
 """`where`: let through what a condition holds for."""
 
-from engine.api import Code, Example, Expression, Stateless, component
+from collections.abc import Mapping
+
+from engine.api import Code, Example, Expression, Stateless, Type, component
 
 
 @component("where")
@@ -22,6 +24,10 @@ class Where(Stateless):
             expect=[{"result": "DEFECT"}],
         ),
     )
+
+    def gives(self, given: Mapping[str, Type] | None, output: str = "") -> Mapping[str, Type] | None:
+        """Return what comes in."""
+        return given
 
     def code(self, code: Code) -> bool:
         """Write an `if`."""

@@ -17,6 +17,7 @@ need() { # PACKAGE COMMAND…: any one of the commands will do
 need mosquitto mosquitto
 need mosquitto-clients mosquitto_sub
 need mariadb-server mariadbd
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need postgresql postgres # Debian keeps it out of the path
 need chromium chromium chromium-browser google-chrome
 need nodejs node
 need npm npm
@@ -28,5 +29,6 @@ if [ -n "$missing" ]; then
     if [ -d /run/systemd/system ]; then
         case "$missing " in *" mosquitto "*) $as_root systemctl disable --quiet --now mosquitto || true ;; esac
         case "$missing " in *" mariadb-server "*) $as_root systemctl disable --quiet --now mariadb || true ;; esac
+        case "$missing " in *" postgresql "*) $as_root systemctl disable --quiet --now postgresql || true ;; esac
     fi
 fi

@@ -15,6 +15,7 @@ import pymysql
 import pytest
 
 from tests.millstream_process import Millstream, MillstreamFactory, millstream_process
+from tests.postgresql import PostgreSQL
 from tests.process import LOCALHOST, ROOT, Server, accepts, binary, free_port, wait_until
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MillstreamFactory",
     "Mosquitto",
     "Node",
+    "PostgreSQL",
     "Server",
     "accepts",
     "free_port",
@@ -202,6 +204,18 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory, session_servers: list[Serv
     session_servers.append(server)
     server.start()
     return server
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory, session_servers: list[Server]) -> Iterator[PostgreSQL]:
+    """A running PostgreSQL, shared by the session: ask it for a database of your own."""
+    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    server.install()
+    session_servers.append(server)
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
 
 
 @pytest.fixture(scope="session")

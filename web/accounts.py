@@ -99,8 +99,8 @@ async def list_audit(engine: AsyncEngine, limit: int = 100) -> list[dict[str, An
 
 async def add_account(engine: AsyncEngine, name: str, role: str, password: str, by: str = "") -> Account:
     """Add an account; raises UsageFault for a name, role or password that cannot be, or a name that is taken."""
-    kept = _checked_name(name)
-    _check_role(role)
+    kept = checked_name(name)
+    checked_role(role)
     row = {
         "username": kept, "role": role, "created_at": datetime.now(UTC), "failed": 0,
         "password_hash": await _hashed(password),
@@ -142,7 +142,7 @@ async def set_password(engine: AsyncEngine, name: str, password: str, by: str = 
 
 async def set_role(engine: AsyncEngine, name: str, role: str, by: str = "") -> None:
     """Change a role; raises UsageFault for an unknown name or role, or the last admin."""
-    _check_role(role)
+    checked_role(role)
     async with engine.begin() as connection:
         kept = await _known(connection, name)
         await connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.username == kept).values(role=role))
@@ -180,16 +180,19 @@ async def _keep_an_admin(connection: AsyncConnection) -> None:
         raise UsageFault("at least one account with the role admin to be left")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name as it is kept; raises UsageFault for one that cannot be."""
     kept = account_name(name)
     if not _NAME.fullmatch(kept):
         raise UsageFault(f"a name of 1 to 64 letters, digits and . @ + - _; got '{name[:80]}'")
     return kept
 
 
-def _check_role(role: str) -> None:
+def checked_role(role: str) -> str:
+    """Return a role; raises UsageFault for one that is none."""
     if role not in ROLES:
         raise UsageFault(f"one of {', '.join(ROLES)}; got '{role}' {did_you_mean(role, ROLES)}".rstrip())
+    return role
 
 
 def _by(name: str) -> str:

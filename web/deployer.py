@@ -207,6 +207,7 @@ class Deployer:
 
     async def _started(self, host: FlowHost, flow: Flow) -> None:
         """Serve a version, start its worker and wait until that has run for a moment; raises DeployFailed."""
+        await host.follow(flow)
         self._serve(flow)
         process = host.start_worker()
         await host.receive(flow)
@@ -223,6 +224,7 @@ class Deployer:
         if old is not None:
             write_record(self._settings, before.name, old)
         await asyncio.to_thread(deployment.carry_back, self._settings, before.name, plan)
+        await host.follow(before)
         await self._show(before)
         host.start_worker()
         await host.until(lambda process: process.state in ("running", "parked"), START_TIME)

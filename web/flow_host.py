@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,16 +10,22 @@ import structlog
 
 from engine.ahead import OPTION, worker_process
 from engine.arrival import Intake
-from engine.component import ChannelSource, PulledSource, RoutedSource, Source
+from engine.component import ChannelSource, PulledSource, RoutedSource, SocketSource, Source
+from engine.database import open_database
 from engine.deployed import Deployed
 from engine.flow import Flow, Node
 from engine.inbox import InboxWriter
 from engine.intake import ReplyDesk
+from engine.live_table import TABLES, LiveTable
 from engine.supervisor import Process
+from engine.table_watch import TableWatch
+from engine.tables import to_sqlalchemy
 from web.inside import Inside
 
-AGAIN, LOAD_TIME = 5.0, 30.0
+AGAIN, LOAD_TIME, FIRST_ROWS = 5.0, 30.0, 20.0
 log = structlog.get_logger()
+GATE = RoutedSource | SocketSource | ChannelSource
+"""Sources that the web server serves."""
 Members = list[tuple[str, Source]]
 
 
@@ -32,6 +39,8 @@ class FlowHost:
         self._changed = asyncio.Event()
         self._receivers: dict[type[Source], tuple[Members, asyncio.Task[None]]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._followed: list[LiveTable] = []
+        self._watching: asyncio.Task[None] | None = None
         self._next = ahead
         if ahead is not None:
             ahead.on_change = self._told
@@ -56,6 +65,25 @@ class FlowHost:
                 taken = [(source, self._inside.intake(self.name, node)) for node, source in members]
                 self._receivers[kind] = members, asyncio.create_task(_receive(kind, taken))
         self._inside.forget_sources(self.name, {node.name for node in flow.section("sources")})
+
+    async def follow(self, flow: Flow) -> None:
+        """Watch exactly the live tables of this version; return when their rows are known, or after a while."""
+        wanted = list(flow.live.tables.values())
+        if wanted == self._followed:
+            return
+        if self._watching is not None:
+            await cancel(self._watching)
+            self._watching = None
+        self._followed = wanted
+        if not wanted:
+            return
+        settings, database = self._inside.settings, open_database(self._inside.settings.database)
+        intake = self._inside.intake(self.name, TABLES)
+        metadata = to_sqlalchemy(flow.tables, ())
+        watch = TableWatch(self.name, wanted, metadata, database, settings.flow_folder(self.name), intake)
+        self._watching = asyncio.create_task(_kept_up(watch))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watch.known.wait(), FIRST_ROWS)
 
     async def load_worker(self, record: Deployed) -> None:
         """Start a process beside the one that runs: it loads this version and waits for `start_worker`.
@@ -112,6 +140,9 @@ class FlowHost:
         await self.stop_worker()
         await cancel(*(task for _, task in self._receivers.values()))
         self._receivers.clear()
+        if self._watching is not None:
+            await cancel(self._watching)
+        self._watching, self._followed = None, []
 
     def close_inbox(self) -> None:
         """Commit what waits and close the inbox."""
@@ -123,7 +154,7 @@ def _members(flow: Flow) -> dict[type[Source], Members]:
     kinds: dict[type[Source], Members] = {}
     for node in flow.section("sources"):
         source = node.component
-        if isinstance(source, Source) and not isinstance(source, RoutedSource | ChannelSource | PulledSource):
+        if isinstance(source, Source) and not isinstance(source, GATE | PulledSource):
             kinds.setdefault(type(source), []).append((node.name, source))
     return kinds
 
@@ -140,6 +171,16 @@ async def _receive(kind: type[Source], members: list[tuple[Source, Intake]]) -> 
         await asyncio.sleep(AGAIN)
 
 
+async def _kept_up(watch: TableWatch) -> None:
+    """Watch live tables; what fails for a reason of its own is tried again."""
+    while True:
+        try:
+            return await watch.run()
+        except Exception:
+            log.exception("live tables are not followed, starts again")
+        await asyncio.sleep(AGAIN)
+
+
 def described(node: Node) -> str:
     """Return what a source listens to, for people."""
     source = node.component
@@ -147,6 +188,8 @@ def described(node: Node) -> str:
         return " ".join(str(part) for part in source.route()[:2])
     if isinstance(source, ChannelSource):
         return source.channel()
+    if isinstance(source, SocketSource):
+        return source.socket()[0]
     return " ".join(getattr(source, "topics", ()) or ())
 
 

@@ -34,6 +34,7 @@ from web.channel_websocket import ChannelRoute
 from web.channels import ChannelHub
 from web.collector import look_seldom
 from web.console import console_routes
+from web.console_alerts import alert_page_routes
 from web.console_letters import letter_page_routes
 from web.dead_letter_api import dead_letter_endpoints
 from web.deploy_api import deploy_endpoints
@@ -65,12 +66,12 @@ class Gateway:
         versions: Sequence[Candidate],
         consent: Consent,
         say: Callable[[str], None],
-        watching: Sequence[Path] = (),
+        watching: Mapping[Path, dict[str, str]] | None = None,
         ahead: Mapping[str, Process] | None = None,
     ) -> None:
         self.settings, self.versions, self.say = settings, versions, say
         self._ahead = dict(ahead or {})
-        self.watching = list(watching)
+        self.watching = dict(watching or {})
         settings.prepare()
         fault = f"{settings.data}: another gateway runs on this data folder; set MILLSTREAM_DATA to use another"
         self._lock = lock(settings.data / "gateway.lock", fault)
@@ -113,6 +114,7 @@ class Gateway:
             self.inside.links = links = LinkServer(self.settings.data / "link.sock", self.token, self.inside)
             stack.push_async_callback(links.close)
             await self._start_workers(stack)
+            await asyncio.gather(*(self.hosts[f.name].follow(f) for f in self.inside.definitions.values()))
             server = await self._serve(stack, web)
             await links.open()
             await self._start_sources()
@@ -176,6 +178,7 @@ class Gateway:
             sockets.route(),
             *console_routes(inside, self.app.guard, self.app.logins),
             *letter_page_routes(inside, self.app.guard),
+            *alert_page_routes(inside, self.app.guard),
             *api_routes(self.endpoints(), self.app.guard),
         ]
         self.app.router.routes[:0] = routes
@@ -252,8 +255,7 @@ class Gateway:
         yield keep_statistics(self.database)
         yield self.inside.pulse.run(self.inside.processes)
         if self.watching:
-            overrides = self.versions[0].overrides if self.versions else {}
-            yield Watching(self.watching, overrides, self.deployer, self.say).run()
+            yield Watching(self.watching, self.settings, self.deployer, self.say).run()
 
     async def _trim(self) -> None:
         while True:

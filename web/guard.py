@@ -1,4 +1,4 @@
-"""Who may: the account behind a request or a WebSocket, by bearer token, session cookie or `?token=`."""
+"""Who may: the account behind a request or a WebSocket, by bearer token, API key, session cookie or `?token=`."""
 
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from engine.refusal import Refusal
 from web.accounts import ACCOUNTS, Account, account_of
+from web.api_keys import PREFIX, KeyRing
 from web.tokens import SECONDS, Claims, invalid_token, issue, password_version, read, unauthorized
 
 COOKIE = "millstream_session"
@@ -30,6 +31,7 @@ class Guard:
         self._clock = clock
         self._kept: dict[str, tuple[float, Row[Any] | None]] = {}
         self._claims: dict[str, Claims] = {}
+        self._keys = KeyRing(engine, clock)
 
     async def admit(self, connection: HTTPConnection, role: str | None) -> Account | None:
         """Return who asks, also as `scope["account"]`; raises Refusal 401 or 403. With role None anybody may."""
@@ -53,7 +55,9 @@ class Guard:
             raise
 
     async def by_token(self, token: str) -> Account:
-        """Return the account of a token; raises Refusal 401 where it is expired, forged, or its account is gone."""
+        """Return the account of a token or an API key; raises Refusal 401 where it is expired, forged or revoked."""
+        if token.startswith(PREFIX):
+            return await self._keys.account(token)
         claims = self._read(token)
         row = await self._row(claims.name)
         if row is None or not self._current(claims, row):
@@ -111,6 +115,8 @@ def _token(connection: HTTPConnection) -> str | None:
     scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return bearer.strip()
+    if (key := connection.headers.get("x-api-key")) is not None:
+        return key.strip()
     reads = connection.scope["type"] == "websocket" or connection.scope["method"] in _SAFE
     if reads and "token" in connection.query_params:
         return connection.query_params["token"]

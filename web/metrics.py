@@ -12,6 +12,7 @@ from web.services import Services
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
+STREAM = b"text/event-stream"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -40,11 +41,12 @@ class Metrics:
         """Answer GET /metrics."""
         return Response(generate_latest(self.registry), headers={"Content-Type": TYPE})
 
-    def count(self, method: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
+    def count(self, method: str, status: int, seconds: float | None) -> None:
+        """Count one answered request; one without a time is a stream, which lasts as long as its client likes."""
         method = method if method in _METHODS else "other"
         self._requests.labels(method, f"{status // 100}xx").inc()
-        self._seconds.labels(method).observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(method).observe(seconds)
 
 
 class CountRequests:
@@ -59,15 +61,16 @@ class CountRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, streams = time.perf_counter(), 500, False
 
         async def send_seen(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams
             if message["type"] == "http.response.start":
                 status = message["status"]
+                streams = any(value.startswith(STREAM) for name, value in message["headers"] if name == b"content-type")
             await send(message)
 
         try:
             await self.app(scope, receive, send_seen)
         finally:
-            self._metrics.count(scope["method"], status, time.perf_counter() - start)
+            self._metrics.count(scope["method"], status, None if streams else time.perf_counter() - start)

@@ -6,15 +6,16 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from engine.component import RoutedSource
+from engine.component import RoutedSource, SocketSource
 from engine.errors import Finding, FlowInvalid
 from engine.flow import Flow, Node
 from engine.paths import path_order
 from web.accounts import Account
 from web.answers import Answer
+from web.flow_sockets import FlowSocket
 from web.guard import Guard
 from web.queries import QueryHandler
 from web.services import Services
@@ -84,6 +85,7 @@ class FlowRoutes:
         self._router = Router(redirect_slashes=False)
         self.quick: Quick = {}
         self._queries: dict[tuple[str, str], QueryHandler] = {}
+        self._sockets: dict[tuple[str, str], FlowSocket] = {}
         self.flows: tuple[Flow, ...] = ()
 
     def replace(self, flows: Sequence[Flow]) -> None:
@@ -98,8 +100,24 @@ class FlowRoutes:
             self._add(flow, resources, queries, quick)
             more += self._more(flow) if self._more else ()
         routes = [Route(path, resources[path]) for path in sorted(resources, key=path_order)]
-        self._router = Router([*more, *routes], redirect_slashes=False)
+        self._router = Router([*more, *self._socket_routes(flows), *routes], redirect_slashes=False)
         self._queries, self.flows, self.quick = queries, tuple(flows), quick
+
+    def _socket_routes(self, flows: Sequence[Flow]) -> list[BaseRoute]:
+        """Return a route for each source with WebSockets; the clients of one that is as it was notice nothing."""
+        before, self._sockets = self._sockets, {}
+        for flow in flows:
+            for node in flow.section("sources"):
+                if isinstance(source := node.component, SocketSource):
+                    same = before.get((flow.name, node.name))
+                    if same is None or same.source != source:
+                        same = FlowSocket(node, source, flow.name, self._services, self._guard)
+                    self._sockets[flow.name, node.name] = same
+        for gone in before.values():
+            if gone not in self._sockets.values():
+                gone.close()
+        found = sorted(self._sockets.values(), key=lambda socket: path_order(socket.path))
+        return [WebSocketRoute(socket.path, socket) for socket in found]
 
     def _add(
         self, flow: Flow, resources: dict[str, Resource], queries: dict[tuple[str, str], QueryHandler], quick: Quick
@@ -142,6 +160,8 @@ def _paths(flow: Flow) -> Iterable[tuple[str, str, str]]:
         if isinstance(node.component, RoutedSource):
             method, path, _ = node.component.route()
             yield method.upper(), path, node.name
+        elif isinstance(node.component, SocketSource):
+            yield "WebSocket", node.component.socket()[0], node.name
 
 
 def _shape(path: str) -> str:

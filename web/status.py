@@ -14,6 +14,11 @@ from engine.letter import ALL, Cause, Letter, Selection
 from engine.meter import KEYED, SINK, STRETCH
 from web.services import FlowState, Footprint, Queue
 
+AWAY = {
+    "sinks": "the target is away; events wait on disk",
+    "operators": "nobody answers; events get their fallback, until a probe is answered",
+}
+
 
 class Letters(Protocol):
     """The dead letters of a flow."""
@@ -188,10 +193,11 @@ def _node_line(node: GraphNode, state: FlowState) -> NodeLine:
     total = counts[-1].get("in" if node.section == "sinks" else "out", 0.0)
     dead = sum(count.get("dead", 0.0) for count in counts)
     came = counts[0].get("in", 0.0)
-    filtered = max(0.0, came - total - dead) if node.section == "operators" else 0.0
+    waiting = sum(count.get("waiting", 0.0) for count in counts)
+    filtered = max(0.0, came - total - dead - waiting) if node.section == "operators" else 0.0
     connection, detail = state.sources.get(node.name, ("", ""))
     if counts[-1].get("away"):
-        connection, detail = "away", "the target is away; events wait on disk"
+        connection, detail = "away", AWAY[node.section]
     line = NodeLine(state.rates.get(node.members[-1], 0.0), total=total, dead=dead, filtered=filtered)
     line.state, line.detail = connection, detail
     line.rate_in = state.node_rates.get(node.members[0], {}).get("in", 0.0)

@@ -28,6 +28,20 @@ def test_adding_listing_and_removing(call: Call) -> None:
     assert names == ["boss"]
 
 
+def test_api_keys_are_made_listed_and_revoked(call: Call) -> None:
+    made = call("accounts", "key", "add", "press-7", "--role", "employee")
+    assert (made.exit_code, bool(re.fullmatch(r"msk_[\w-]{43}\n", made.stdout))) == (0, True)
+    listed = call("accounts", "key", "list")
+    assert listed.stdout.split() == ["press-7", "employee"]
+    assert made.stdout.strip() not in call("accounts", "key", "list", "--json").stdout
+    assert call("accounts", "key", "add", "press-7", "--role", "viewer").exit_code == 2
+    assert call("accounts", "key", "add", "other", "--role", "boss").exit_code == 2
+    assert call("accounts", "key", "remove", "press-7").stdout == "key press-7 removed\n"
+    gone = call("accounts", "key", "remove", "press-7")
+    assert (gone.exit_code, "a key's name; got 'press-7'" in gone.stderr) == (2, True)
+    assert call("accounts", "key", "list").stdout == ""
+
+
 def test_a_password_is_made_where_nobody_can_type_one(call: Call) -> None:
     added = call("accounts", "add", "kim", "--role", "viewer")
     assert re.fullmatch(r"account kim \(viewer\) added, password [\w-]{16}\n", added.stdout)

@@ -1,11 +1,12 @@
-"""`lint`, `test` and `graph`: what they print, for people and as JSON, and how they end."""
+"""`test` and `graph`: what they print, for people and as JSON, and how they end."""
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.cli.command import TINY, write
+from tests.cli.command import write
 from tests.cli.conftest import Call
 
 TESTED = """\
@@ -35,40 +36,11 @@ def tested(tmp_path: Path) -> Path:
     return write(tmp_path / "pack" / "tested.yaml", TESTED)
 
 
-def test_lint_of_a_good_pack(call: Call, tested: Path) -> None:
-    write(tested.parent / "more" / "tiny.yaml")
-    assert call("lint", tested.parent).stdout == "2 flows, no findings\n"
-    assert call("lint", tested).stdout == "1 flow, no findings\n"
-    good = call("lint", tested, "--json")
-    assert (good.exit_code, json.loads(good.stdout)) == (0, [])
-
-
-def test_lint_tells_every_finding_of_every_flow_with_its_place(call: Call, tmp_path: Path) -> None:
-    one = write(tmp_path / "one.yaml", TINY.replace("allow: anyone", "allow: boss"))
-    two = write(tmp_path / "two.yaml", TINY.replace("from: in", "from: inn"))
-    found = call("lint", two, one)
-    assert (found.exit_code, found.stdout) == (1, "")
-    lines = found.stderr.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [f"{one}:3:26", f"{two}:5:9"]
-    assert "did you mean 'in'?" in lines[1]
-    as_json = call("lint", two, one, "--json")
-    assert as_json.exit_code == 1
-    findings = json.loads(as_json.stdout)
-    assert {(Path(finding["path"]).name, finding["line"]) for finding in findings} == {("one.yaml", 3), ("two.yaml", 5)}
-
-
 @pytest.mark.parametrize("command", ["lint", "test", "graph"])
 def test_paths_without_a_flow(call: Call, tmp_path: Path, command: str) -> None:
     missing = call(command, tmp_path / "missing")
     assert (missing.exit_code, missing.stderr) == (2, f"millstream: {tmp_path / 'missing'}: no such file or folder\n")
     assert call(command, tmp_path).exit_code == 2
-
-
-def test_lint_of_what_is_no_text(call: Call, tmp_path: Path) -> None:
-    (tmp_path / "picture.yaml").write_bytes(bytes(range(256)))
-    found = call("lint", tmp_path / "picture.yaml")
-    assert found.exit_code == 1
-    assert found.stderr.startswith(f"{tmp_path / 'picture.yaml'}:")
 
 
 def test_tests_of_a_flow(call: Call, tested: Path) -> None:
@@ -102,6 +74,62 @@ def test_tests_of_a_flow_with_findings(call: Call, tested: Path) -> None:
     assert "did you mean 'checked'?" in found.stderr
 
 
+def test_a_record_is_written_into_the_file_and_holds(call: Call, tested: Path) -> None:
+    text = TESTED.replace("    expect: {out: [{n: 4}]}\n", "")
+    write(tested, text)
+    done = call("test", tested, "--record")
+    assert (done.exit_code, done.stderr) == (0, f"recorded {tested}: it doubles\n")
+    assert done.stdout == "ok   tested: it doubles\n1 passed, 0 failed\n"
+    assert (
+        tested.read_text() == text + "    expect:\n      out:\n        - {n: 4}\n      bad: []\n      deadletters: []\n"
+    )
+    assert call("test", tested, "--record").stderr == ""
+
+
+def test_what_is_expected_already_is_overwritten_only_when_told(call: Call, tested: Path) -> None:
+    write(tested, TESTED + WRONG)
+    assert call("test", tested, "--record").exit_code == 1
+    assert tested.read_text() == TESTED + WRONG
+    done = call("test", tested, "--record", "--overwrite")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "2 passed, 0 failed")
+    assert "n: 6" not in tested.read_text()
+    assert call("test", tested, "--overwrite").exit_code == 2
+
+
+def test_coverage_is_told_and_asked_for(call: Call, tested: Path) -> None:
+    told = call("test", tested, "--coverage")
+    assert told.exit_code == 0
+    assert told.stdout.splitlines()[1:3] == [
+        "coverage of tested: 71 % (5 of 7 nodes and ways)",
+        "     never reached: bad",
+    ]
+    assert call("test", tested, "--cover-min", "71").exit_code == 0
+    low = call("test", tested, "--cover-min", "72")
+    assert (low.exit_code, low.stderr) == (1, "--cover-min: tested: at least 72 %; got 71 %\n")
+    found = json.loads(call("test", tested, "--coverage", "--json").stdout)
+    assert found["tests"] == [{"flow": "tested", "test": "it doubles", "differences": []}]
+    assert found["coverage"] == [
+        {"flow": "tested", "percent": 71, "nodes": 5, "ways": 2}
+        | {"not_reached": ["bad"], "not_taken": ["checked.rejected"]}
+    ]
+
+
+def test_outcomes_as_junit_xml(call: Call, tested: Path, tmp_path: Path) -> None:
+    write(tested, TESTED + WRONG)
+    assert call("test", tested, "--junit", tmp_path / "out" / "junit.xml").exit_code == 1
+    (suite,) = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()  # noqa: S314  # ours
+    assert (suite.attrib["name"], suite.attrib["tests"], suite.attrib["failures"]) == ("tested", "2", "1")
+
+
+def test_the_tests_of_each_instance_run_under_its_name(call: Call, tested: Path) -> None:
+    write(tested, TESTED.replace("flow: tested\n", "flow: tested_${line}\nfor_each: {line: [1, 2]}\n"))
+    assert call("test", tested).stdout.splitlines() == [
+        "ok   tested_1: it doubles",
+        "ok   tested_2: it doubles",
+        "2 passed, 0 failed",
+    ]
+
+
 def test_a_graph_for_documents(call: Call, tested: Path) -> None:
     assert call("graph", tested).stdout.splitlines() == [
         "flowchart LR",
@@ -128,17 +156,3 @@ def test_a_graph_is_of_one_flow(call: Call, tested: Path) -> None:
     refused = call("graph", tested.parent)
     assert refused.exit_code == 2
     assert "graph: one flow" in refused.stderr
-
-
-def test_lint_warns_of_what_is_slow_and_does_not_fail(call: Call, tested: Path) -> None:
-    write(tested, TESTED.replace("n: n * 2", "n: n * 2, led: 'matches(name, \"led\")'"))
-    found = call("lint", tested)
-    assert (found.exit_code, found.stderr) == (0, "")
-    warning, summary = found.stdout.splitlines()
-    assert warning.startswith(f"{tested}:6:")
-    assert ": warning: node 'doubled': led: " in warning
-    assert '(contains(name, "led")) [slow]' in warning
-    assert summary == "1 flow, no findings, 1 warning"
-    as_json = call("lint", tested, "--json")
-    assert as_json.exit_code == 0
-    assert [(finding["severity"], finding["code"]) for finding in json.loads(as_json.stdout)] == [("warning", "slow")]

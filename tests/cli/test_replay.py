@@ -47,7 +47,7 @@ sinks:
   rows:   {from: big, sql: {table: row}}
   states: {from: checked, sql: {table: state, mode: upsert, by: [device]}}
   made:   {from: cars, sql: {table: car}}
-  told:   {from: big, mqtt: {topic: told}}
+  told:   {from: big, mqtt: {topic: "'told'"}}
   means:  {from: stats, log: {message: mean}}
 """
 EVENTS = [{"device": f"d{i % 3}", "n": "x" if i % 10 == 9 else i % 10} for i in range(60)]

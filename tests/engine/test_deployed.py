@@ -82,6 +82,18 @@ def test_a_flow_that_is_not_valid_any_more_is_told(settings: Settings, file: Pat
         load_deployed(settings, "line")
 
 
+def test_what_runs_is_not_stopped_by_a_check_of_types_that_is_new(settings: Settings, file: Path) -> None:
+    flow = load(file, surroundings(settings)).raise_findings()
+    record = record_of(flow, {}, {})
+    record.text = FLOW.replace("where: n <", "where: in_all <").replace(
+        "some: {from: in,", "typed: {from: in, validate: {n: int}}\n  some: {from: typed,"
+    )
+    file.write_text(record.text)
+    assert "in_all" in str(load(file, surroundings(settings)).document.findings[0])
+    write_record(settings, flow.name, record)
+    assert "typed" in load_deployed(settings, "line")[0].nodes
+
+
 def test_no_part_of_a_record_stays_behind(settings: Settings, file: Path) -> None:
     deploy(settings, file)
     deploy(settings, file)

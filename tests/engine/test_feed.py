@@ -1,6 +1,7 @@
 """The feed: what a worker reads, in order and from where it stood; when it wakes, and when it asks for the time."""
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -17,10 +18,12 @@ from engine.event import Event
 from engine.feed import IDLE_WAIT, LONGEST_WAIT, Feed, Position
 from engine.fused import RAW
 from engine.gap import Gap
+from engine.given import Answers
 from engine.inbox import InboxReader
 from engine.keyed import Clock, Mark
 from engine.load import load_text
 from engine.outputs import COUNTS
+from engine.outstanding import Outstanding, Ready
 from engine.plan import Plan
 from tests.engine.inbox_case import arrivals, put, writing
 
@@ -57,9 +60,10 @@ class Case:
         self.clock, self.asked = Clock(), Asked()
         self.feeds: list[Feed] = []
 
-    def feed(self, position: Position | None = None) -> Feed:
-        plan = Plan(load_text(FLOW, self.folder / "flow.yaml").raise_findings())
-        feed = Feed(plan, InboxReader(self.inbox), self.clock, self.asked, position or Position())
+    def feed(self, position: Position | None = None, outstanding: Outstanding | None = None, flow: str = FLOW) -> Feed:
+        plan = Plan(load_text(flow, self.folder / "flow.yaml").raise_findings())
+        inbox = InboxReader(self.inbox)
+        feed = Feed(plan, inbox, self.clock, self.asked, position or Position(), outstanding)
         self.feeds.append(feed)
         return feed
 
@@ -118,13 +122,25 @@ async def test_a_position_that_the_inbox_has_never_had_is_told(case: Case) -> No
         case.feed(Position(offset=7)).next()
 
 
+def read_on(feed: Feed) -> list[Any]:
+    """Return what comes next, with snapshots that are durable at once."""
+    until = time.monotonic() + 10
+    while not (found := feed.next()) and time.monotonic() < until:
+        feed.used(0)
+        feed.wait()
+    return found
+
+
 async def test_a_file_is_read_from_its_position_and_its_events_keep_their_ids(case: Case) -> None:
     lines = case.folder / "lines.jsonl"
     lines.write_bytes(b'{"n":1}\n{"n":2}\n')
+    os.utime(lines, (1, 1))
+    case.asked.may_use = True
     feed = case.feed()
-    first = feed.next()
+    assert numbers(feed.next()) == [], "it is read when a snapshot that says so is durable"
+    first = read_on(feed)
     assert numbers(first) == [1, 2]
-    assert ids(case.feed().next()) == ids(first)
+    assert ids(read_on(case.feed())) == ids(first)
     assert numbers(case.feed(feed.position).next()) == []
 
 
@@ -301,3 +317,60 @@ async def test_lag_is_the_age_of_the_oldest_record_that_was_not_read(case: Case)
     assert feed.lag() == 0
     feed.wake(3, round((time.time() - 7) * 1e6))
     assert 7 <= feed.lag() < 30
+
+
+async def test_it_reads_nothing_while_too_much_waits_for_answers_and_tells_of_each_that_came(case: Case) -> None:
+    await append(case, 1)
+    outstanding = Outstanding(Answers().asker)
+    feed = case.feed(outstanding=outstanding)
+    outstanding.wake = feed.wake_up
+    outstanding.room("asked", False)
+    assert feed.next() == []
+    outstanding.tell("asked")
+    outstanding.tell("asked")
+    assert feed._woken.is_set()
+    assert feed.next() == [Ready("asked")]
+    assert (feed.next(), feed.position.offset) == ([], 0)
+    outstanding.room("asked", True)
+    assert numbers(feed.next()) == [1]
+
+
+async def test_time_passes_while_too_much_waits_for_answers(case: Case) -> None:
+    outstanding = Outstanding(Answers().asker)
+    feed = case.feed(outstanding=outstanding)
+    outstanding.room("asked", False)
+    case.clock.set("other", "0", 5)
+    feed.mark(0, 10)
+    assert marks(feed.next()) == [10]
+
+
+ORDERED = """\
+flow: flow
+sources:
+  gate: {mqtt: {topics: [topic]}}
+operators:
+  above: {from: gate, window: {every: 1h}}
+  made:  {from: [above, gate], number: {}}
+sinks: {out: {from: made, log: {message: it came}}}
+"""
+
+
+async def test_a_flow_with_a_node_behind_several_stages_gets_the_time_after_each_read(case: Case) -> None:
+    await append(case, 1, 2)
+    feed = case.feed(flow=ORDERED)
+    found = feed.next()
+    assert marks(found) == [events(found)[-1].arrival]
+    assert isinstance(found[-1], Mark)
+    assert (feed.next(), case.asked.marks) == ([], 0)
+
+
+async def test_the_time_of_a_commit_has_not_passed_before_all_of_it_is_read(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.feed.LIMIT", 2)
+    async with writing(case.inbox) as writer:
+        await put(writer, arrivals(*(b'{"n":%d}' % number for number in range(3))))
+    feed = case.feed(flow=ORDERED)
+    first, second = feed.next(), feed.next()
+    (time,) = {event.arrival for event in events([*first, *second])}
+    assert (marks(first), marks(second)) == ([time - 1], [time])

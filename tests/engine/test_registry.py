@@ -42,17 +42,17 @@ class Twice(Stateless):
         emit(again)
 '''
 LATEST = '''
-"""`latest`: counts what it saw."""
+"""`newest`: counts what it saw."""
 
 from engine.api import Emit, Event, Example, Stateful, component
 
 
-@component("latest")
+@component("newest")
 class Latest(Stateful[int]):
     """Number the events of a key. It is an example."""
 
     state_type = int
-    examples = (Example(about="One.", config="latest:", given=[{"n": 5}], expect=[{"n": 5, "seen": 1}]),)
+    examples = (Example(about="One.", config="newest:", given=[{"n": 5}], expect=[{"n": 5, "seen": 1}]),)
 
     def on_event(self, state: int | None, event: Event, emit: Emit) -> int:
         """Count."""
@@ -62,7 +62,7 @@ class Latest(Stateful[int]):
 FLOW = """
 flow: f
 sources: {given: {mqtt: {topics: [t]}}}
-operators: {o: {from: given, twice: copy}, p: {from: o, key: n, latest: }}
+operators: {o: {from: given, twice: copy}, p: {from: o, key: n, newest: }}
 sinks: {z: {from: p, log: x}}
 """
 
@@ -71,7 +71,7 @@ sinks: {z: {from: p, log: x}}
 def pack(tmp_path: Path) -> Path:
     (tmp_path / "operators").mkdir()
     (tmp_path / "operators/twice.py").write_text(TWICE)
-    (tmp_path / "operators/latest.py").write_text(LATEST)
+    (tmp_path / "operators/newest.py").write_text(LATEST)
     (tmp_path / "operators/_own.py").write_text("raise RuntimeError('never imported')")
     (tmp_path / "flow.yaml").write_text(FLOW)
     return tmp_path
@@ -90,18 +90,18 @@ def test_a_component_of_a_pack_runs_with_and_without_bytewax(pack: Path) -> None
     assert [(e.data["n"], e.data.get("copy"), e.data["seen"]) for e in harness.out["z"] if e.key == "1"] == [
         (1, None, 1), (1, 2, 2), (1, None, 3), (1, 2, 4),
     ]  # fmt: skip
-    same_on_bytewax(flow, messages, harness)
+    same_on_bytewax(flow, messages, harness, {})
 
 
 def test_it_is_listed_beside_the_installed_ones_and_has_a_page(pack: Path) -> None:
     found = components("operators", pack)
-    assert found.keys() - components("operators").keys() == {"twice", "latest"}
+    assert found.keys() - components("operators").keys() == {"twice", "newest"}
     assert summary(found["twice"]) == "Let each event through, and once more with a number"
     assert '| `as_field` | text | `"again"` | The field that gets the number. |' in markdown(found["twice"])
 
 
 def test_it_complies(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cls in (components("operators", pack)[kind] for kind in ("twice", "latest")):
+    for cls in (components("operators", pack)[kind] for kind in ("twice", "newest")):
         check_words(cls)
         check_options(cls)
 
@@ -159,7 +159,7 @@ def test_a_broken_file_is_told_and_stops_nobody_else(name: str, pack: Path) -> N
         assert finding.message == f"components that can be used; {file}{expected}"
     with pytest.raises(EnvironmentFault, match="broken"):
         components("operators", pack)
-    assert kinds("operators", pack)[0].keys() >= {"twice", "latest", "window"}
+    assert kinds("operators", pack)[0].keys() >= {"twice", "newest", "window"}
 
 
 def test_a_name_that_is_taken_is_told(pack: Path) -> None:

@@ -9,8 +9,9 @@ import engine.repair
 from engine.appended import appended_tables
 from engine.database import open_database
 from engine.deployed import load_deployed
-from engine.errors import EnvironmentFault
-from engine.past import Past
+from engine.errors import EnvironmentFault, UsageFault
+from engine.load import load_text
+from engine.past import Extent, Past
 from engine.repair import Beside, Repair, Repaired
 from engine.tables import to_sqlalchemy
 from tests.cli.test_replay import Site
@@ -79,3 +80,19 @@ async def test_a_database_that_stays_away(site: Site, monkeypatch: pytest.Monkey
         await repair.finish()
     assert "hidden" not in str(fault.value)
     await bench.close()
+
+
+async def test_behind_answers_that_are_not_kept_nothing_is_repaired() -> None:
+    text = """
+flow: f
+tables: {row: {id: serial, n: int}}
+sources: {given: {mqtt: {topics: [t]}}}
+operators: {asked: {from: given, call: {url: http://h/p}}}
+sinks: {rows: {from: asked, sql: {table: row}}}
+"""
+    flow = load_text(text).raise_findings()
+    database = open_database("sqlite+aiosqlite://")
+    outside = Beside("f", database, to_sqlalchemy(flow.tables, appended_tables(flow)))
+    with pytest.raises(UsageFault, match="'rows' lies behind asked, whose answers are not kept"):
+        Repair(flow, None, "rows", outside, Extent(1, 1, 1), {})  # type: ignore[arg-type]
+    await database.dispose()

@@ -112,6 +112,20 @@ def test_many_open_windows(options: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("length: 101s, every: 1s", ["one length: each window is put together from 101 parts"]),
+        ("length: 100s, every: 1s", []),
+        ("count: 100, step: 9", ["one step: each event is added to 11 windows"]),
+        ("count: 100, step: 10", []),
+    ],
+)
+def test_windows_of_many_parts(options: str, expected: list[str]) -> None:
+    found = warnings(f"{{from: checked, key: device, window: {{{options}}}}}")
+    assert [line.partition(": with 100")[0] for line in found] == expected
+
+
+@pytest.mark.parametrize(
     ("key", "kind", "count"),
     [
         ("meta.id", "tally: {of: state}", 1),

@@ -49,3 +49,8 @@ def test_what_messagepack_refuses_is_stored_as_near_as_it_can() -> None:
     assert decoded["k"].waiting is not None
     kept = decoded["k"].waiting.data
     assert (kept["large"], kept["huge"], kept["set"], kept["fine"]) == (2.0**80, None, [1], [1, "a", None, b"x", True])
+
+
+def test_registers_stay_bytes_where_a_number_beside_them_is_too_large() -> None:
+    (state,) = decoded(encoded(1, {"a": [2**70, bytearray(b"\x01\x02")]}), list[Any])[1].values()
+    assert state == [float(2**70), b"\x01\x02"]

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.sync.client import connect
@@ -19,7 +21,7 @@ from websockets.sync.client import connect
 from tests.millstream_process import Millstream
 from tests.packs.car_inspection.device import Device
 from tests.process import ROOT, wait_until
-from tests.services import Mosquitto
+from tests.services import Mosquitto, Node
 
 NUMBERS, CHUNK, AHEAD = 6_000, 100, 1_000
 PATIENCE = 60.0
@@ -125,6 +127,43 @@ def comes(dashboard: Dashboard, event: str, value: int) -> None:
         return max(dashboard.values(event), default=-1) >= value
 
     wait_until(there, f"{event} {value} comes", PATIENCE)
+
+
+def test_a_browser_that_listens_by_event_source_misses_nothing(
+    process: Millstream, mosquitto: Mosquitto, node: Node
+) -> None:
+    """It comes back by itself with the last number that it has seen, as the HTML standard says."""
+    dashboard = Dashboard(process)
+    dashboard.start()
+    publisher = Publisher(mosquitto)
+    publisher.start()
+    comes(dashboard, "defect", 0)
+    run = dashboard.frames[0]["id"].split("-")[0]
+    begun = process.folder / "begun"
+    script = ("events.mjs", process.url, f"/ws/numbers?after={run}-0", "defect", str(NUMBERS // 2), str(begun))
+    with ThreadPoolExecutor(1) as thread:
+        page = thread.submit(node.run, *script, within=2 * PATIENCE)
+        for moment in (NUMBERS // 4, NUMBERS // 2):
+            comes(dashboard, "defect", moment)
+            wait_until(
+                lambda: page.done() or (begun.exists() and has_browser(process.port)), "the page listens", PATIENCE
+            )
+            publisher.limit = moment + NUMBERS // 4 + AHEAD
+            kill_gateway(process)
+        publisher.limit = NUMBERS
+        seen = json.loads(page.result())
+    publisher.join(PATIENCE)
+    dashboard.end()
+    assert [data["n"] for _, data in seen["got"]] == list(range(0, NUMBERS, 2))
+    assert seen["opened"] == 3
+
+
+def has_browser(port: int) -> bool:
+    """Tell whether a browser holds a connection to the port."""
+    pids = {c.pid for c in psutil.net_connections("tcp") if c.raddr and c.raddr.port == port and c.pid}
+    with suppress(psutil.NoSuchProcess):
+        return any("chrom" in psutil.Process(pid).name() for pid in pids)
+    return False
 
 
 class Publisher(threading.Thread):

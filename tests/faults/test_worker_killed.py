@@ -12,7 +12,7 @@ import pytest
 
 from tests.packs.car_inspection.line import Backend, Line, running_line
 from tests.process import wait_until
-from tests.services import MariaDB, Mosquitto
+from tests.services import MariaDB, Mosquitto, PostgreSQL
 
 MESSAGES = 20_000
 CHUNK = 500
@@ -20,14 +20,14 @@ AHEAD = 4_000
 PATIENCE = 60.0
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 def line(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, mosquitto: Mosquitto
 ) -> Iterator[Line]:
-    """The pack on a real broker, with its tables in SQLite and in MariaDB; one car is there."""
+    """The pack on a real broker, with its tables in SQLite, MariaDB and PostgreSQL; one car is there."""
     env = {"MILLSTREAM_MQTT": mosquitto.url}
-    if request.param == "mariadb":
-        database: MariaDB = request.getfixturevalue("mariadb")
+    if request.param != "sqlite":
+        database: MariaDB | PostgreSQL = request.getfixturevalue(request.param)
         env["MILLSTREAM_DATABASE"] = database.database("smart_factory")
     backend = Backend(request.param, env, mosquitto.port)
     with running_line(tmp_path_factory.mktemp("killed"), backend) as running:

@@ -16,6 +16,8 @@ KINDS: list[dict[str, Any]] = [
     {"window": {"every": "10s", "compute": {"c": "count", "s": {"sum": "n"}}}, "key": "device"},
     {"window": {"every": "2s", "by": "event", "lateness": "1s", "compute": {"x": {"last": "list"}}}},
     {"dedupe": {"by": "device", "within": "5s"}},
+    {"lookup": {"table": "state", "by": "device", "default": {"n": 1}, "on_missing": "drop"}},
+    {"set": {"m": "table.state[device].n", "row": "table.state[device]"}},
     {"throttle": {"every": "3s", "keep": "last"}, "key": "n"},
     {"python": {"code": "def process(data):\n    return [data, {'n': len(data)}]"}},
     {"image": {"of": "device", "as": "urls"}},
@@ -42,7 +44,7 @@ REST: dict[str, Any] = {
         "car": {"id": "serial", "created_at": "time"},
         "people": {"view": "accounts"},
         "rows": {"id": "serial", "car": "car.id", "device": "text(50)", "n": "int", "index": [["device"]]},
-        "state": {"device": "text(50)", "n": "number", "unique": [["device"]]},
+        "state": {"device": "text(50)", "n": "number", "unique": [["device"]], "live": True},
     },
     "channels": {"live": {"path": "/ws/live", "allow": "viewer", "on_connect": {"last": {"query": "rows"}}}},
     "queries": {

@@ -18,6 +18,8 @@ from engine.substitution import Surroundings
 from engine.testing import START, run_tests
 from tests.fuzz.flow_parts import KINDS, LEAVES, NAMES, REST, SINKS, SOURCES
 
+TYPES = ("unknown-field", "expression", "field-type", "column-type")
+
 
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
@@ -128,10 +130,12 @@ def run(flow: Flow, payloads: list[bytes], chance: random.Random) -> None:
 @settings(max_examples=120)
 @given(spec=specs(), payloads=events, seed=st.integers(0, 1 << 32))
 def test_a_valid_flow_lints_clean_and_runs(spec: dict[str, Any], payloads: list[bytes], seed: int) -> None:
+    """Kinds in any order may name fields that the one before does not give, or make them of another type."""
     flow = read(text_of(spec))
     drawn = ("no key, so that each row has a number of its own", "a path of its own")
-    assert [str(finding) for finding in flow.document.findings if not finding.message.startswith(drawn)] == []
-    if not flow.document.findings:
+    found = [finding for finding in flow.document.findings if finding.code not in TYPES]
+    assert [str(finding) for finding in found if not finding.message.startswith(drawn)] == []
+    if not found:
         run(flow, payloads, random.Random(seed))
 
 

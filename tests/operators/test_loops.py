@@ -37,6 +37,19 @@ SHAPES: dict[str, tuple[str, str]] = {
         "window",
         "{every: 5s, by: event, lateness: 2s, idle: 20s, compute: {low: {min: n}, last: {last: v}}}",
     ),
+    "change": ("change", "{of: [v, result, n]}"),
+    "change of all": ("change", "{longest: 5s}"),
+    "change with deadband": ("change", "{of: [v, n, device], deadband: {v: 2, n: 0.5}, percent: {v: 50}, longest: 9s}"),
+    "latest": ("latest", "{}"),
+    "latest of fields": ("latest", "{fields: [v, result, car_id], within: 3s, most: 2}"),
+    "sliding window": (
+        "window",
+        "{length: 5s, every: 2s, compute: {n: count, mean: {mean: v}, mid: {median: n}, last: {last: v}, top: {mode: v}}}",
+    ),
+    "sliding window by event time": (
+        "window",
+        "{length: 4s, every: 2s, by: event, lateness: 3s, idle: 4s, compute: {d: {delta: n}, first: {first: v}}}",
+    ),
     "group": ("group", "{opens: opens, as: g}"),
 }
 FLOWS = {name: flow_of(kind, yaml.safe_load(options)) for name, (kind, options) in SHAPES.items()}
@@ -106,7 +119,7 @@ def outcome(one: Shard, items: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(chunks=CHUNKS)
 def test_a_loop_gives_what_its_events_give_one_by_one(name: str, chunks: list[tuple[str, list[Any]]]) -> None:
     items = items_of([*chunks, ("m", [(60 * SECOND, 0, "a", {})])])

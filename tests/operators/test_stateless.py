@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.component import Place
+from engine.errors import FlowInvalid
 from engine.harness import Harness
 from engine.load import load_text
 from tests.operators.replay import flow_of, sent
@@ -104,11 +105,16 @@ sinks: {a_out: {from: a, log: a}, b_out: {from: b, log: b}, raw: {from: given, l
     assert [out(harness, sink) for sink in ("a_out", "b_out", "raw")] == [[{"x": 2}], [{"x": 10}], [{"x": 1}]]
 
 
+def test_set_gives_no_field_a_name_that_means_something_else() -> None:
+    with pytest.raises(FlowInvalid, match="meta: a name that expressions can read"):
+        run("set", {"meta": "1", "x": "2"})
+
+
 def test_split_gives_each_entry_an_id_of_its_own_and_refuses_what_is_no_list() -> None:
     harness = run("split", {"of": "x", "as": "y"}, {"x": [1, 2]}, {"x": []}, {}, {"x": 7})
     assert [data["y"] for data in out(harness)] == [1, 2]
     assert len({event.id for event in harness.out["out"]}) == 2
-    assert [letter.reason for letter in harness.dead] == ["x: a list; got int"]
+    assert [letter.reason for letter in harness.dead] == ["x: a list or mapping; got int"]
 
 
 def python(code: str, *data: dict[str, Any]) -> Harness:

@@ -60,7 +60,7 @@ operators:
     where: meta.source != "gate"
     steps:
       - set: {created_at: meta.time}
-      - validate: {device: {type: text}}
+      - validate: {device: {type: text}, result: {type: text}}
   defects: {from: rows, where: result == "DEFECT"}
 sinks:
   results: {from: rows, log: {message: a row}}

@@ -25,6 +25,7 @@ from engine.settings import MqttPlace
 from engine.tables import create, to_sqlalchemy
 from web import accounts
 from web.app import WebApp, build_app
+from web.channel_wire import Wire
 from web.services import FlowState
 
 SECRET = b"a secret of these tests, long enough for HS512 too, so 64 bytes or more"
@@ -44,8 +45,9 @@ sources:
   readings: {http: {post: /readings, allow: employee, most: 64KiB}}
   by_hand: {http: {post: "/sensor/{station}/result", reply: row, timeout: 300ms}}
   open: {http: {put: /open, allow: anyone}}
+  held: {http: {put: /held, allow: anyone, at_most: 2/m}}
 operators:
-  named: {from: [readings, by_hand, open], where: device}
+  named: {from: [readings, by_hand, open, held], where: device}
 sinks:
   results: {from: named, sql: {table: sensor_result}}
   stats: {from: named, channel: {name: dashboard, event: stats_update, keep: last}}
@@ -189,7 +191,7 @@ async def serving(folder: Path, database: str, text: str = FLOW) -> AsyncIterato
         await accounts.add_account(engine, role, role, PASSWORD)
     app = build_app([flow], services)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws=Wire, timeout_graceful_shutdown=2))
     task = asyncio.create_task(server.serve([listener]))
     site = Site(app, services, flow, listener.getsockname()[1])
     try:

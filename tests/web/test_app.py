@@ -131,7 +131,7 @@ async def test_openapi_lists_everything_and_answers_fit_it(site: Site) -> None:
     document = (await site.get("/openapi.json", None)).json()
     listed = {(method, path) for path, item in document["paths"].items() for method in item}
     declared = {(query.method, query.path) for query in site.flow.queries.values()}
-    sources = {("post", "/readings"), ("post", "/sensor/{station}/result"), ("put", "/open")}
+    sources = {("post", "/readings"), ("post", "/sensor/{station}/result"), ("put", "/open"), ("put", "/held")}
     assert listed == declared | sources | {("post", "/auth/login"), ("get", "/auth/me"), ("get", "/health")}
     for path in ("/sensor/result", "/typed?i=1", "/by-device", "/whoami", "/people", "/dashboard/summary"):
         answer = await site.get(path, "manager")

@@ -1,16 +1,22 @@
 """HTTP sources: what is answered with 2xx is in the inbox, and nothing else is."""
 
 import asyncio
+import gzip
 import json
+import zlib
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import httpx2
 import msgspec
 import pytest
+from sqlalchemy import select
 
-from engine.errors import Unavailable
+from engine.errors import Unavailable, UsageFault
 from engine.inbox import InboxWriter
 from tests.web.gateway_site import Site, error
+from web import accounts, api_keys
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -102,10 +108,91 @@ async def test_20_megabytes_are_refused_and_the_connection_goes_on(site: Site) -
     assert (await site.post("/readings", json={})).status_code == 202
 
 
-async def test_a_compressed_body_is_not_taken(site: Site) -> None:
-    error(
-        await site.post("/readings", content=b"{}", headers={"Content-Encoding": "gzip"}), 415, "unsupported_encoding"
+def deflated(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", lambda body: gzip.compress(body[:3]) + gzip.compress(body[3:])),
+        ("deflate", zlib.compress),
+        ("deflate", deflated),
+    ],
+    ids=["gzip", "two members", "zlib", "deflate"],
+)
+async def test_a_packed_body_is_taken(site: Site, coding: str, pack: Callable[[bytes], bytes]) -> None:
+    bodies = (
+        b'{"a":1}',
+        b'[{"a":"%s"}]' % (b"x" * 60_000),
+        json.dumps([{"n": str(hash(str(n)))} for n in range(1_500)]),
     )
+    for body in bodies:
+        packed = pack(body if isinstance(body, bytes) else body.encode())
+        answer = await site.post("/readings", content=packed, headers={"Content-Encoding": coding})
+        assert answer.status_code == 202, answer.text
+    payloads = [payload for _, payload, _ in site.services.events()]
+    assert (payloads[:1], len(payloads)) == ([b'{"a":1}'], 1_502)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "code"),
+    [
+        ("br", b"{}", 415, "unsupported_encoding"),
+        ("gzip, gzip", b"{}", 415, "unsupported_encoding"),
+        ("gzip", b"{}", 400, "invalid_encoding"),
+        ("gzip", b"", 400, "invalid_encoding"),
+        ("gzip", gzip.compress(b'{"a":1}')[:-1], 400, "invalid_encoding"),
+        ("gzip", gzip.compress(b'{"a":1}') + b"more", 400, "invalid_encoding"),
+        ("gzip", gzip.compress(b'{"a":1'), 400, "invalid_json"),
+        ("gzip", gzip.compress(b'{"a":"' + bytes(200 << 20) + b'"}'), 413, "too_large"),
+        ("deflate", zlib.compress(b" " * 65_537), 413, "too_large"),
+    ],
+    ids=["br", "twice", "not packed", "nothing", "cut off", "more behind", "json cut off", "a bomb", "a byte too much"],
+)
+async def test_what_is_packed_wrong_or_too_much_leaves_nothing(
+    site: Site, coding: str, body: bytes, status: int, code: str
+) -> None:
+    error(await site.post("/readings", content=body, headers={"Content-Encoding": coding}), status, code)
+    assert site.services.events() == []
+
+
+async def test_beyond_the_rate_a_sender_is_told_when_to_come_back(site: Site) -> None:
+    answers = [await site.ask("PUT", "/held", who, json={"a": 1}) for who in ("viewer", "viewer", "viewer", "employee")]
+    assert [answer.status_code for answer in answers] == [202, 429, 429, 202]
+    error(answers[1], 429, "too_many_requests")
+    assert 1 <= int(answers[1].headers["retry-after"]) <= 30
+    unknown = [(await site.ask("PUT", "/held", None, json={"a": 1})).status_code for _ in range(3)]
+    assert unknown == [202, 429, 429]
+    assert len(site.services.events()) == 3
+
+
+async def test_an_api_key_sends_until_it_is_revoked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = site.services.database
+    key = await api_keys.add_key(database, "Press 7".replace(" ", "-"), "employee", by="ada")
+    weak = await api_keys.add_key(database, "sensor", "viewer", by="ada")
+    for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+        assert (await site.post("/readings", None, json={"a": 1}, headers=headers)).status_code == 202
+    assert site.services.events()[0][2]["account"] == "key:press-7"
+    error(await site.post("/readings", None, json={}, headers={"X-API-Key": weak}), 403, "forbidden")
+    error(await site.post("/readings", None, json={}, headers={"X-API-Key": key[:-1]}), 401, "token_invalid")
+    error(await site.post("/readings", None, json={}, headers={"X-API-Key": ""}), 401, "token_invalid")
+    assert [(one.name, one.role) for one in await api_keys.list_keys(database)] == [
+        ("press-7", "employee"), ("sensor", "viewer"),
+    ]  # fmt: skip
+    async with database.connect() as connection:
+        rows = (await connection.execute(select(api_keys.KEYS))).all()
+    assert key not in str(rows)
+    await api_keys.remove_key(database, "press-7", by="ada")
+    site.app.guard._keys._clock = lambda: monotonic() + 3
+    error(await site.post("/readings", None, json={}, headers={"X-API-Key": key}), 401, "token_invalid")
+    actions = [line["action"] for line in await accounts.list_audit(database)]
+    assert actions[:3] == ["key removed", "key added", "key added"]
+    for call in (api_keys.add_key(database, "sensor", "viewer"), api_keys.remove_key(database, "sensr")):
+        with pytest.raises(UsageFault, match="sensor"):
+            await call
 
 
 async def test_a_full_inbox_says_when_to_come_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import pymysql
 
 from tests.millstream_process import Millstream
 from tests.packs.car_inspection.device import Device, text_of
+from tests.postgresql import asked
 from tests.process import LOCALHOST, ROOT, binary, wait_until
 
 PACK = "flows/car_inspection"
@@ -47,7 +48,12 @@ class Backend(NamedTuple):
     @property
     def mariadb(self) -> bool:
         """Tell whether the tables are in a MariaDB."""
-        return "MILLSTREAM_DATABASE" in self.env
+        return self.url.startswith("mysql")
+
+    @property
+    def url(self) -> str:
+        """Return the database's address; nothing where it is the embedded one."""
+        return self.env.get("MILLSTREAM_DATABASE", "")
 
 
 class Line:
@@ -125,10 +131,13 @@ class Line:
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a statement with ? for values, by a connection of its own."""
+        if self.backend.url.startswith("postgresql"):
+            numbered = iter(range(1, len(values) + 1))
+            return asked(self.backend.url, re.sub(r"\?", lambda _: f"${next(numbered)}", sql), values=values)
         if not self.backend.mariadb:
             with contextlib.closing(sqlite3.connect(self.process.data / "millstream.db", timeout=PATIENCE)) as file:
                 return file.execute(sql, values).fetchall()
-        url = urlsplit(self.backend.env["MILLSTREAM_DATABASE"])
+        url = urlsplit(self.backend.url)
         connection = pymysql.connect(
             host=LOCALHOST, port=url.port or 3306, user=url.username, password=url.password or "", database=url.path[1:]
         )

@@ -121,7 +121,8 @@ HOSTILE: dict[str, tuple[int, bytes, Mapping[str, str]]] = {
     "null": (422, b"null", {}),
     "lone surrogate": (400, b'{"device": "\\ud800", "result": "OK"}', {}),
     "large": (413, b'{"device": "' + b"x" * (2 << 20) + b'", "result": "OK"}', {}),
-    "compressed": (415, gzip.compress(b'{"device": "LED", "result": "OK"}'), {"Content-Encoding": "gzip"}),
+    "packed in an unknown way": (415, b'{"device": "LED", "result": "OK"}', {"Content-Encoding": "br"}),
+    "a bomb": (413, gzip.compress(bytes(64 << 20)), {"Content-Encoding": "gzip"}),
     "lines": (415, b'{"device": "LED", "result": "OK"}\n', {"Content-Type": "application/x-ndjson"}),
 }
 
