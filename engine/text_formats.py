@@ -14,6 +14,7 @@ import msgspec
 from engine.expression_values import as_text, in_utc, kind_of
 
 MOST_PAIRS = 1_000
+LONGEST_TOLD = 200  # characters of what is wrong: the fault may hold the whole text
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _MARKS = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
@@ -92,13 +93,20 @@ def _quoted(text: str, separator: str) -> str:
     return text if bare else '"' + "".join(_MARKS.get(mark, mark) for mark in text) + '"'
 
 
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            text.removeprefix("?"), keep_blank_values=True, strict_parsing=bool(text), errors="strict",
+            max_num_fields=MOST_PAIRS,
+        )  # fmt: skip
+    except ValueError as fault:
+        raise ValueError(str(fault)[:LONGEST_TOLD]) from None
+
+
 def read_query(text: str) -> dict[str, Any]:
     """Return the values of `a=1&b=two%20words`; a name that stands there twice has a list. Raises ValueError."""
     found: dict[str, Any] = {}
-    for name, value in parse_qsl(
-        text.removeprefix("?"), keep_blank_values=True, strict_parsing=bool(text), errors="strict",
-        max_num_fields=MOST_PAIRS,
-    ):  # fmt: skip
+    for name, value in _pairs(text):
         if name in found:
             found[name] = [*found[name], value] if isinstance(found[name], list) else [found[name], value]
         else:

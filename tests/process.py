@@ -18,6 +18,10 @@ LOCALHOST = "127.0.0.1"
 _handed_out: set[int] = set()
 
 
+UNSAFE = frozenset({10_080})
+"""Ports in our range to which browsers do not connect (the Fetch standard's "bad ports")."""
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nothing listens on, never the same one twice in a process.
 
@@ -28,7 +32,7 @@ def free_port() -> int:
         port = random.SystemRandom().randrange(10_000, 32_000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port not in _handed_out and _binds(probe, port):
+            if port not in _handed_out | UNSAFE and _binds(probe, port):
                 _handed_out.add(port)
                 return port
 
