@@ -119,7 +119,7 @@ def outcome(one: Shard, items: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(chunks=CHUNKS)
 def test_a_loop_gives_what_its_events_give_one_by_one(name: str, chunks: list[tuple[str, list[Any]]]) -> None:
     items = items_of([*chunks, ("m", [(60 * SECOND, 0, "a", {})])])

@@ -218,14 +218,14 @@ def test_every_operator_with_memory_has_a_property_test() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(messages=streams(), cuts=cuts)
 def test_batches_marks_and_restarts_make_no_difference(name: str, messages: list[Sent], cuts: list[Cut]) -> None:
     assert replayed(FLOWS[name], messages, cuts) == one_by_one(FLOWS[name], messages)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=35)
+@settings(max_examples=25)
 @given(traffic=traffic(), cuts=cuts)
 def test_nor_do_they_where_the_gateway_was_down(name: str, traffic: Traffic, cuts: list[Cut]) -> None:
     expected = one_by_one(FLOWS[name], traffic.messages, traffic.gaps)
@@ -233,7 +233,7 @@ def test_nor_do_they_where_the_gateway_was_down(name: str, traffic: Traffic, cut
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=35)
+@settings(max_examples=25)
 @given(traffic=traffic(), kills=kills)
 def test_a_kill_at_any_point_gives_the_same_events_from_any_snapshot(
     name: str, traffic: Traffic, kills: list[Cut]
